@@ -1,0 +1,285 @@
+"""The pipeline of a build: the stages in order, and nothing else."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import TypeVar
+
+from attrs import evolve, frozen
+
+from forgecore import __version__
+from forgecore.config import CORE_SECTIONS, Config, check_environment
+from forgecore.diagnostics import Diagnostic, ordered
+from forgecore.ir import IR, FieldType, Origins
+from forgecore.plugin.artefacts import (
+    FieldOptions,
+    Fragment,
+    GeneratedFile,
+    ResourceOptions,
+    ScaffoldFile,
+)
+from forgecore.plugin.contexts import (
+    CheckContext,
+    ConfigContext,
+    FieldTypesContext,
+    FragmentsContext,
+    OptionsContext,
+    RenderContext,
+    ScaffoldContext,
+    SchemaContext,
+    TransformContext,
+)
+from forgecore.plugin.host import Host, Plugin, open_host
+from forgecore.render.files import Rendered
+from forgecore.render.files import render as render_files
+from forgecore.render.plan import plan
+from forgecore.runtime.settings import ProjectSettings
+from forgecore.schema.check import check
+from forgecore.schema.load import Documents, load
+from forgecore.schema.structure import (
+    Extensions,
+    project_names,
+    structure_config,
+    structure_ir,
+)
+from forgecore.source import Span
+from forgecore.write.format import format_texts, formatter_version
+from forgecore.write.manifest import Entry, Lock, digest_of
+from forgecore.write.tree import Change, Tree, compare, current_lock, locked, publish, settle
+
+ContextT = TypeVar("ContextT", bound=SchemaContext)
+
+
+class BuildError(Exception):
+    """A build that stopped. `diagnostics` say why; nothing was written."""
+
+    def __init__(self, diagnostics: Sequence[Diagnostic]) -> None:
+        super().__init__(f"{len(diagnostics)} diagnostics")
+        self.diagnostics = ordered(diagnostics)
+
+
+@frozen(kw_only=True)
+class Opened:
+    """A project whose forge.toml was read and whose plugins are open."""
+
+    project: Path
+    documents: Documents
+    host: Host
+    config: Config
+    settings: ProjectSettings
+    sections: Mapping[str, type]
+    diagnostics: tuple[Diagnostic, ...]
+
+
+@frozen(kw_only=True)
+class Output:
+    """What a build makes, before it is written: texts by path relative to the package."""
+
+    opened: Opened
+    ir: IR
+    tree: Tree
+    files: tuple[Rendered, ...]
+    texts: Mapping[str, str]
+    warnings: tuple[Diagnostic, ...]
+
+    def of_kind(self, kind: str) -> dict[str, str]:
+        """Return the texts of the generated, or of the scaffolded files."""
+        return {file.path: self.texts[file.path] for file in self.files if file.kind == kind}
+
+
+def builtin_plugin(name: str, module: ModuleType) -> Plugin:
+    """Return a plugin that is part of this distribution."""
+    return Plugin(name=name, distribution="forgecore", version=__version__, module=module)
+
+
+def open_project(project: Path, builtin: Sequence[Plugin]) -> Opened:
+    """Read the files and open the plugins; BuildError if forge.toml or a plugin cannot be used."""
+    documents, diagnostics = load(project)
+    document = documents.config
+    if document is None:
+        raise BuildError(diagnostics)
+    # Only the names of plugins are needed to know what the rest may say.
+    config, _ = structure_config(document, {})
+    early = config.sections.get(ProjectSettings)
+    names = early.plugins if isinstance(early, ProjectSettings) else ()
+
+    def place(name: str) -> Span | None:
+        index = names.index(name) if names and name in names else None
+        return None if index is None else document.value_span(("project", "plugins", index))
+
+    host, failures = open_host(names, builtin, place)
+    diagnostics += failures
+    answers, failures = host.call("forgecore_config", ConfigContext(plugins=host.names), type)
+    diagnostics += failures
+    sections = {answer.plugin.name: answer.value for answer in answers}
+    if failures or any(d.code in {"unknown-plugin", "plugin-failed"} for d in diagnostics):
+        raise BuildError(diagnostics)
+    config, faults = structure_config(document, sections)
+    diagnostics += faults
+    diagnostics += check_environment({**CORE_SECTIONS, **sections}, os.environ)
+    settings = config.sections.get(ProjectSettings, ProjectSettings())
+    return Opened(
+        project=project,
+        documents=documents,
+        host=host,
+        config=config,
+        settings=settings if isinstance(settings, ProjectSettings) else ProjectSettings(),
+        sections=sections,
+        diagnostics=tuple(diagnostics),
+    )
+
+
+def make(project: Path, builtin: Sequence[Plugin]) -> Output:
+    """Run every stage up to the format; BuildError with every diagnostic of the run."""
+    opened = open_project(project, builtin)
+    host = opened.host
+    diagnostics = list(opened.diagnostics)
+    extensions, failures = _extensions(opened)
+    diagnostics += failures
+    name, package = project_names(project, opened.settings)
+    ir, origins, faults = structure_ir(opened.documents, name, package, extensions)
+    diagnostics += faults
+    # A resource that could not be structured is missing, not unknown.
+    complete = opened.documents.complete and len(ir.resources) == len(opened.documents.resources)
+    tree = Tree(project=project, package=package_folder(project, package))
+    missing = [cls for cls in opened.sections.values() if cls not in opened.config.sections]
+    if missing:
+        raise BuildError([*diagnostics, *check(ir, complete=complete)])
+    common = _Common(opened.config, origins, host.names, tree.package)
+    ir, failures = _transformed(host, ir, common)
+    diagnostics += failures
+    diagnostics += check(ir, complete=complete)
+    found, failures = host.call("forgecore_check", common.context(CheckContext, ir), Diagnostic)
+    diagnostics += [*failures, *(answer.value for answer in found)]
+    _stop_at_errors(diagnostics)
+    files, failures = host.call(
+        "forgecore_render", common.context(RenderContext, ir), GeneratedFile
+    )
+    diagnostics += failures
+    fragments, failures = host.call(
+        "forgecore_fragments", common.context(FragmentsContext, ir), Fragment
+    )
+    diagnostics += failures
+    scaffolds, failures = host.call(
+        "forgecore_scaffold", common.context(ScaffoldContext, ir), ScaffoldFile
+    )
+    diagnostics += failures
+    planned, faults = plan(files, fragments, scaffolds)
+    diagnostics += faults
+    _stop_at_errors(diagnostics)
+    rendered, faults = render_files(planned)
+    diagnostics += faults
+    _stop_at_errors(diagnostics)
+    texts, faults = format_texts({file.path: file.text for file in rendered}, tree.package)
+    diagnostics += faults
+    _stop_at_errors(diagnostics)
+    return Output(
+        opened=opened,
+        ir=ir,
+        tree=tree,
+        files=tuple(rendered),
+        texts=texts,
+        warnings=tuple(ordered(diagnostics)),
+    )
+
+
+def build(
+    project: Path, builtin: Sequence[Plugin], *, force: bool = False
+) -> tuple[Output, Change]:
+    """Build the project and publish the tree; BuildError leaves the old one as it was.
+
+    `force` overwrites generated files that were changed by hand.
+    """
+    output = make(project, builtin)
+    tree = output.tree
+    with locked(project):
+        settle(tree)
+        lock = current_lock(tree)
+        generated = output.of_kind("gen")
+        change, edited = compare(tree, generated, lock)
+        if edited and not force:
+            raise BuildError(edited)
+        publish(tree, generated, change, next_lock(output, lock))
+    return output, change
+
+
+def next_lock(output: Output, lock: Lock) -> Lock:
+    """Return the lock of `output`: its generated files, and the scaffolds that `lock` knows."""
+    tree = output.tree
+    entries = [
+        Entry(
+            tree.shown(file.path),
+            file.kind,
+            file.owner,
+            ",".join(file.contributors),
+            digest_of(output.texts[file.path].encode()),
+        )
+        for file in output.files
+        if file.kind == "gen"
+    ]
+    kept = [entry for entry in lock.entries.values() if entry.kind == "scaffold"]
+    return Lock.of(_head(output.opened.host), [*entries, *kept])
+
+
+def package_folder(project: Path, package: str) -> Path:
+    """Return the folder of the import package: below `src` if there is one."""
+    root = project / "src" if (project / "src").is_dir() else project
+    return root.joinpath(*package.split("."))
+
+
+@frozen
+class _Common:
+    settings: Config
+    origins: Origins
+    plugins: tuple[str, ...]
+    folder: Path
+
+    def context(self, cls: type[ContextT], ir: IR) -> ContextT:
+        return cls(
+            ir=ir,
+            settings=self.settings,
+            origins=self.origins,
+            plugins=self.plugins,
+            folder=self.folder,
+        )
+
+
+def _extensions(opened: Opened) -> tuple[Extensions, list[Diagnostic]]:
+    host = opened.host
+    options, failures = host.call(
+        "forgecore_options", OptionsContext(plugins=host.names), (ResourceOptions, FieldOptions)
+    )
+    types, more = host.call(
+        "forgecore_field_types", FieldTypesContext(plugins=host.names), FieldType
+    )
+    tables = {a.value.key: a.value.cls for a in options if isinstance(a.value, ResourceOptions)}
+    keys = [a.value.cls for a in options if isinstance(a.value, FieldOptions)]
+    return Extensions(
+        sections=opened.sections,
+        tables=tables,
+        keys=keys,
+        types={answer.value.name: answer.value for answer in types},
+    ), [*failures, *more]
+
+
+def _transformed(host: Host, ir: IR, common: _Common) -> tuple[IR, list[Diagnostic]]:
+    diagnostics: list[Diagnostic] = []
+    for plugin in host.plugins:
+        context = common.context(TransformContext, ir)
+        answers, failures = host.call_one(plugin, "forgecore_transform", context, IR)
+        diagnostics += failures
+        ir = answers[-1] if answers else ir
+    return evolve(ir, resources=tuple(sorted(ir.resources, key=lambda r: r.name))), diagnostics
+
+
+def _stop_at_errors(diagnostics: Sequence[Diagnostic]) -> None:
+    if any(diagnostic.severity == "error" for diagnostic in diagnostics):
+        raise BuildError(diagnostics)
+
+
+def _head(host: Host) -> list[str]:
+    plugins = [
+        f"plugin {plugin.name} {plugin.distribution} {plugin.version}" for plugin in host.plugins
+    ]
+    return [f"tool forgecore {__version__}", f"formatter ruff {formatter_version()}", *plugins]

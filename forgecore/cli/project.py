@@ -1,0 +1,90 @@
+"""What the commands share: the project, its plugins' commands, errors as text."""
+
+import os
+from functools import lru_cache
+from pathlib import Path
+from typing import Final
+
+import click
+import psycopg
+
+import forgecore.data
+from forgecore.build import BuildError, builtin_plugin, open_project
+from forgecore.diagnostics import Diagnostic
+from forgecore.plugin.contexts import CommandsContext
+from forgecore.plugin.host import Plugin
+from forgecore.runtime.errors import (
+    DatabaseUnavailableError,
+    ForgeError,
+    SettingsError,
+)
+from forgecore.runtime.settings import find_project
+
+INPUT: Final = 1
+ENVIRONMENT: Final = 3
+
+
+class EnvironmentFailedError(Exception):
+    """The environment (a server, a broker, the machine) does not let a command do its work."""
+
+
+def choose_project(folder: Path) -> None:
+    """Make `folder` the project of this process and of those that it starts."""
+    os.environ["FORGE_PROJECT_DIR"] = str(folder.resolve())
+
+
+def builtin() -> tuple[Plugin, ...]:
+    """Return the plugins that are part of the tool: its own generator."""
+    return (builtin_plugin("data", forgecore.data),)
+
+
+def project_folder() -> Path:
+    """Return the folder of forge.toml; BuildError if there is none."""
+    folder = find_project()
+    if folder is None or not (folder / "forge.toml").is_file():
+        where = folder or Path.cwd()
+        text = f"there is no forge.toml in {where} or above"
+        raise BuildError([Diagnostic("no-project", None, text)])
+    return folder
+
+
+@lru_cache(maxsize=1)
+def plugin_commands() -> dict[str, click.Command]:
+    """Return the commands of the project's plugins, or of every installed one outside of any."""
+    folder = find_project()
+    if folder is None or not (folder / "forge.toml").is_file():
+        return {}
+    try:
+        host = open_project(folder, builtin()).host
+    except BuildError as error:
+        show(error.diagnostics)
+        return {}
+    context = CommandsContext(plugins=host.names, project=folder)
+    answers, failures = host.call("forgecore_commands", context, click.Command)
+    show(failures)
+    return {answer.value.name or "": answer.value for answer in answers}
+
+
+def show(diagnostics: list[Diagnostic]) -> None:
+    """Print diagnostics to stderr."""
+    for diagnostic in diagnostics:
+        click.echo(diagnostic.render(), err=True)
+
+
+def explain(error: Exception) -> tuple[str, int] | None:
+    """Return an error's text and the exit status, or None for what should not have happened."""
+    match error:
+        case BuildError():
+            count = len([d for d in error.diagnostics if d.severity == "error"])
+            shown = "\n".join(diagnostic.render() for diagnostic in error.diagnostics)
+            return f"{shown}\n{count} error{'s' if count > 1 else ''}, nothing written", INPUT
+        case EnvironmentFailedError() | DatabaseUnavailableError():
+            return f"error: {error}", ENVIRONMENT
+        case SettingsError():
+            return f"error[environment]: {error}", INPUT
+        case ForgeError():
+            return f"error[{error.code}]: {error}", INPUT
+        case psycopg.OperationalError():
+            return f"error: the database does not answer: {str(error).strip()}", ENVIRONMENT
+        case _:
+            return None

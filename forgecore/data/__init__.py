@@ -1,0 +1,26 @@
+"""The core's own generator: models, validation, actions and DDL, by the hookspecs alone."""
+
+from collections.abc import Iterable
+
+from forgecore.data.actions import actions_file
+from forgecore.data.ddl import schema_file
+from forgecore.data.models import article, models_file
+from forgecore.data.types import field_types
+from forgecore.data.validation import validation_file
+from forgecore.plugin import FieldType, FieldTypesContext, GeneratedFile, RenderContext, hookimpl
+
+
+@hookimpl
+def forgecore_field_types(ctx: FieldTypesContext) -> Iterable[FieldType]:  # noqa: ARG001
+    """Give the types that need no plugin."""
+    return field_types()
+
+
+@hookimpl
+def forgecore_render(ctx: RenderContext) -> Iterable[GeneratedFile]:
+    """Give the modules of each resource, and the database's schema."""
+    for resource in ctx.resources:
+        yield models_file(resource)
+        yield validation_file(resource, article(resource.words).lower())
+        yield actions_file(resource, ctx.ir)
+    yield schema_file(ctx.ir)

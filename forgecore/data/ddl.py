@@ -1,0 +1,146 @@
+"""The view of schema.sql: every table, constraint and index of the resources."""
+
+import json
+from collections.abc import Iterator
+from typing import Final
+
+from attrs import frozen
+
+from forgecore.data.literals import sql_literal
+from forgecore.data.sql import columns
+from forgecore.names import constraint
+from forgecore.plugin import IR, Field, GeneratedFile, Relation, Resource, quoted
+
+
+@frozen
+class TableView:
+    """A table: its name, the lines between its parentheses, and its indexes."""
+
+    name: str
+    lines: str
+    indexes: tuple[str, ...]
+
+
+@frozen(kw_only=True)
+class SchemaView:
+    """What schema.sql.mako prints."""
+
+    tables: tuple[TableView, ...]
+    references: tuple[str, ...]
+
+
+def schema_file(ir: IR) -> GeneratedFile:
+    """Make the file of the database's schema."""
+    view = SchemaView(
+        tables=tuple(_table(resource) for resource in ir.resources),
+        references=tuple(one for resource in ir.resources for one in _references(resource, ir)),
+    )
+    return GeneratedFile(
+        path="gen/schema.sql", template="forgecore.data:templates/schema.sql.mako", view=view
+    )
+
+
+def _table(resource: Resource) -> TableView:
+    lines = [*_column_lines(resource), *_constraint_lines(resource)]
+    return TableView(resource.sql_table, ",\n    ".join(lines), tuple(_indexes(resource)))
+
+
+def _column_lines(resource: Resource) -> Iterator[str]:
+    fields = {field.name: field for field in resource.fields}
+    relations = {relation.attribute: relation for relation in resource.relations}
+    for column in columns(resource):
+        if column.name in fields:
+            yield f"{column.sql} {_field_type(fields[column.name])}"
+        elif column.name in relations:
+            yield f"{column.sql} uuid{' NOT NULL' if relations[column.name].required else ''}"
+        else:
+            yield f"{column.sql} {_OWN[column.name]}"
+
+
+_OWN: Final = {
+    "id": "uuid NOT NULL",
+    "tenant_id": "uuid NOT NULL",
+    "created_at": "timestamptz DEFAULT now() NOT NULL",
+    "updated_at": "timestamptz DEFAULT now() NOT NULL",
+    "deleted_at": "timestamptz",
+}
+
+
+def _field_type(field: Field) -> str:
+    sql = field.kind.sql(field)
+    parts = [sql]
+    if field.has_default:
+        value = field.kind.value(field, field.default)
+        text = sql_literal(json.dumps(value) if sql == "jsonb" else value)
+        parts.append(f"DEFAULT {text}")
+    if not field.nullable:
+        parts.append("NOT NULL")
+    return " ".join(parts)
+
+
+def _constraint_lines(resource: Resource) -> Iterator[str]:
+    yield f"CONSTRAINT {_name(resource, [], 'pkey')} PRIMARY KEY (id)"
+    if resource.tenant_scoped:
+        # What composite foreign keys refer to, and what `id = .. AND tenant_id = ..` is read by.
+        yield f"CONSTRAINT {_name(resource, ['tenant_id', 'id'], 'key')} UNIQUE (tenant_id, id)"
+    for field in resource.fields:
+        if condition := field.kind.check(field, field.column):
+            yield f"CONSTRAINT {_name(resource, [field.name], 'check')} CHECK ({condition})"
+
+
+def _indexes(resource: Resource) -> Iterator[str]:
+    tenant = ["tenant_id"] if resource.tenant_scoped else []
+    live = " WHERE deleted_at IS NULL" if resource.soft_delete else ""
+    uniques = [[field.name] for field in resource.fields if field.unique]
+    uniques += [_attributes(resource, together.fields) for together in resource.uniques]
+    for names in uniques:
+        name = _name(resource, names, "key")
+        yield _index(resource, name, [*tenant, *names], unique=True, live=live)
+    sortable = [field.name for field in resource.fields if field.sortable]
+    sortable += ["created_at"] if resource.timestamps else []
+    for column in sortable:
+        name = _name(resource, [*tenant, column], "idx")
+        yield _index(resource, name, [*tenant, column, "id"], unique=False, live=live)
+    for relation in resource.relations:
+        name = _name(resource, [relation.attribute], "idx")
+        yield _index(resource, name, [relation.attribute], unique=False, live="")
+    for together in resource.indexes:
+        names = [*tenant, *_attributes(resource, together.fields)]
+        yield _index(resource, _name(resource, names, "idx"), names, unique=False, live=live)
+
+
+def _index(resource: Resource, name: str, keys: list[str], *, unique: bool, live: str) -> str:
+    keys_text = ", ".join(quoted(key) for key in keys)
+    kind = "UNIQUE INDEX" if unique else "INDEX"
+    return f"CREATE {kind} {name} ON {resource.sql_table} ({keys_text}){live};"
+
+
+def _references(resource: Resource, ir: IR) -> Iterator[str]:
+    for relation in resource.relations:
+        target = ir.resource(relation.target)
+        both = resource.tenant_scoped and target.tenant_scoped
+        own = f"tenant_id, {relation.column}" if both else relation.column
+        theirs = "tenant_id, id" if both else "id"
+        yield (
+            f"ALTER TABLE {resource.sql_table} ADD CONSTRAINT "
+            f"{_name(resource, [relation.attribute], 'fkey')}\n"
+            f"    FOREIGN KEY ({own}) REFERENCES {target.sql_table} ({theirs})"
+            f"{_on_delete(relation)};"
+        )
+
+
+def _on_delete(relation: Relation) -> str:
+    # The column list keeps the tenant: a plain SET NULL would clear both columns.
+    return {
+        "restrict": "",
+        "cascade": " ON DELETE CASCADE",
+        "set_null": f" ON DELETE SET NULL ({relation.column})",
+    }[relation.on_delete]
+
+
+def _attributes(resource: Resource, names: tuple[str, ...]) -> list[str]:
+    return [resource.attribute(name) or name for name in names]
+
+
+def _name(resource: Resource, names: list[str], kind: str) -> str:
+    return quoted(constraint(resource.table, names, kind))

@@ -1,0 +1,9 @@
+"""What the fields of ${view.a_words} must satisfy."""
+
+${imports}
+
+${view.constant}: ${view.final}[${view.mapping}[str, ${view.rule}]] = {
+% for rule in view.rules:
+    "${rule.name}": ${rule.text},
+% endfor
+}

@@ -1,0 +1,201 @@
+"""The IR: what the schema becomes, and the only thing that plugins read."""
+
+import builtins
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Literal, TypeVar, cast
+
+from attrs import field, frozen
+
+from forgecore.names import quoted, words
+from forgecore.source import Origin
+
+T = TypeVar("T")
+Options = Mapping[type[Any], object]
+"""What plugins added, by the class that they declared."""
+OnDelete = Literal["restrict", "set_null", "cascade"]
+NO_DEFAULT: Final = object()
+"""The default of a field that has none; None is no default either, but a null."""
+
+
+@frozen
+class Import:
+    """An import as data: `from module import name as alias`, or `import module` without a name."""
+
+    module: str
+    name: str | None = None
+    alias: str | None = None
+
+
+@frozen
+class Code:
+    """A piece of Python, and the imports that it needs."""
+
+    text: str
+    imports: tuple[Import, ...] = ()
+
+
+@frozen(kw_only=True)
+class FieldType:
+    """What a word after `type =` stands for.
+
+    `keys`: the limits that a field of this type may have (min, max, min_length, ...).
+    `column`: what a list may do with it: nothing, compare, compare by range, search text.
+    `value`: a default or bound of the schema as the Python value; ValueError says what it must be.
+    `check`: what the database checks of a column, as SQL, beside its type.
+    `alias`: whether the Python type is long enough to deserve a name in the models.
+    """
+
+    name: str
+    python: Callable[["Field"], Code]
+    sql: Callable[["Field"], str]
+    rule: Callable[["Field"], Code]
+    keys: frozenset[str] = frozenset()
+    column: Literal["none", "equal", "range", "text"] = "equal"
+    value: Callable[["Field", object], object]
+    check: Callable[["Field", str], str | None] = lambda _field, _column: None
+    element: bool = True
+    """Whether an array may have items of it."""
+    alias: bool = False
+
+
+@frozen(kw_only=True)
+class Field:
+    """A field of a resource."""
+
+    name: str
+    type: str
+    required: bool = False
+    unique: bool = False
+    immutable: bool = False
+    default: object = NO_DEFAULT
+    sortable: bool = False
+    filterable: bool = False
+    min: object = None
+    max: object = None
+    min_length: int | None = None
+    max_length: int | None = None
+    pattern: str | None = None
+    precision: int | None = None
+    scale: int | None = None
+    values: tuple[str, ...] = ()
+    items: str | None = None
+    kind: FieldType = field(eq=False, repr=False)
+    items_kind: FieldType | None = field(default=None, eq=False, repr=False)
+    origin: Origin = field(eq=False, repr=False)
+    plugin_options: Options = field(factory=dict[Any, object], repr=False)
+
+    @property
+    def has_default(self) -> bool:
+        """Whether the schema gives a default."""
+        return self.default is not NO_DEFAULT
+
+    @property
+    def nullable(self) -> bool:
+        """Whether the column may be null."""
+        return not (self.required or self.has_default)
+
+    @property
+    def column(self) -> str:
+        """The column as SQL wants it, quoted where it must be."""
+        return quoted(self.name)
+
+    def options(self, cls: "builtins.type[T]") -> T | None:
+        """Return the keys that a plugin's class added to this field, or None without any."""
+        return cast("T | None", self.plugin_options.get(cls))
+
+
+@frozen(kw_only=True)
+class Relation:
+    """A reference of a resource to another, or to itself."""
+
+    name: str
+    target: str
+    required: bool = False
+    on_delete: OnDelete = "restrict"
+    origin: Origin = field(eq=False, repr=False)
+
+    @property
+    def attribute(self) -> str:
+        """The attribute, the error's name and the column: `<name>_id`."""
+        return f"{self.name}_id"
+
+    @property
+    def column(self) -> str:
+        """The column as SQL wants it, quoted where it must be."""
+        return quoted(self.attribute)
+
+
+@frozen(kw_only=True)
+class Together:
+    """Fields and relations that are unique, or indexed, together."""
+
+    fields: tuple[str, ...]
+    origin: Origin = field(eq=False, repr=False)
+
+
+@frozen(kw_only=True)
+class Resource:
+    """A thing that the schema describes: one table, one set of actions."""
+
+    name: str
+    snake: str
+    table: str
+    fields: tuple[Field, ...]
+    relations: tuple[Relation, ...] = ()
+    uniques: tuple[Together, ...] = ()
+    indexes: tuple[Together, ...] = ()
+    tenant_scoped: bool = False
+    soft_delete: bool = False
+    timestamps: bool = False
+    origin: Origin = field(eq=False, repr=False)
+    plugin_options: Options = field(factory=dict[Any, object], repr=False)
+
+    @property
+    def words(self) -> str:
+        """The name as words: order item."""
+        return words(self.snake)
+
+    @property
+    def sql_table(self) -> str:
+        """The table as SQL wants it, quoted where it must be."""
+        return quoted(self.table)
+
+    def options(self, cls: type[T]) -> T | None:
+        """Return the tables that a plugin's class added to this resource, or None without any."""
+        return cast("T | None", self.plugin_options.get(cls))
+
+    def attribute(self, name: str) -> str | None:
+        """Return the attribute of a field or relation by the name that the schema uses."""
+        if any(name == field.name for field in self.fields):
+            return name
+        return next((r.attribute for r in self.relations if name == r.name), None)
+
+
+@frozen(kw_only=True)
+class IR:
+    """The whole schema, resources in the order of their names."""
+
+    name: str
+    package: str
+    resources: tuple[Resource, ...]
+
+    def resource(self, name: str) -> Resource:
+        """Return a resource by its name; KeyError without it."""
+        for resource in self.resources:
+            if resource.name == name:
+                return resource
+        raise KeyError(name)
+
+
+@frozen
+class Origins:
+    """Where the plugins' options stand; resources, fields and relations know it themselves."""
+
+    known: Mapping[int, tuple[object, Origin]] = field(factory=dict[int, tuple[Any, Origin]])
+
+    def of(self, thing: object) -> Origin | None:
+        """Return where `thing` was written, or None for what a plugin made."""
+        if isinstance(thing, Resource | Field | Relation | Together):
+            return thing.origin
+        found = self.known.get(id(thing))
+        return found[1] if found else None

@@ -1,0 +1,91 @@
+"""What a hookimpl is given. New data is a new attribute, so plugins keep working."""
+
+from pathlib import Path
+from typing import TypeVar
+
+from attrs import frozen
+
+from forgecore.config import Config
+from forgecore.ir import IR, Origins, Resource
+from forgecore.source import Span
+
+T = TypeVar("T")
+
+
+@frozen(kw_only=True)
+class OpenContext:
+    """What is known before the schema is read: the plugins of this project, in order."""
+
+    plugins: tuple[str, ...]
+
+
+class ConfigContext(OpenContext):
+    """For `forgecore_config`."""
+
+
+class OptionsContext(OpenContext):
+    """For `forgecore_options`."""
+
+
+class FieldTypesContext(OpenContext):
+    """For `forgecore_field_types`."""
+
+
+class MigrationsContext(OpenContext):
+    """For `forgecore_migrations`."""
+
+
+@frozen(kw_only=True)
+class CommandsContext(OpenContext):
+    """For `forgecore_commands`. `project` is the folder of forge.toml, if there is one."""
+
+    project: Path | None
+
+
+@frozen(kw_only=True)
+class SchemaContext:
+    """What every hookspec gets once the schema is read."""
+
+    ir: IR
+    settings: Config
+    origins: Origins
+    plugins: tuple[str, ...]
+    folder: Path
+    """The folder of the user's package: what stands under `resources/` there is the user's."""
+
+    @property
+    def resources(self) -> tuple[Resource, ...]:
+        """The resources, in the order of their names."""
+        return self.ir.resources
+
+    def config(self, cls: type[T]) -> T:
+        """Return the section of forge.toml that was declared with `cls`."""
+        return self.settings.section(cls)
+
+    def span(self, thing: object, key: str | None = None) -> Span | None:
+        """Return where a resource, field, relation or option was written, or one of its keys.
+
+        None for what a plugin made: that stands nowhere.
+        """
+        origin = self.origins.of(thing)
+        return origin.span(key) if origin else None
+
+
+class TransformContext(SchemaContext):
+    """For `forgecore_transform`."""
+
+
+class CheckContext(SchemaContext):
+    """For `forgecore_check`."""
+
+
+class RenderContext(SchemaContext):
+    """For `forgecore_render`."""
+
+
+class FragmentsContext(SchemaContext):
+    """For `forgecore_fragments`."""
+
+
+class ScaffoldContext(SchemaContext):
+    """For `forgecore_scaffold`."""

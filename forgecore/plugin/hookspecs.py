@@ -1,0 +1,113 @@
+"""The hookspecs: what a plugin may answer. Each takes one frozen context and returns data."""
+
+from collections.abc import Iterable
+
+import click
+import pluggy
+
+from forgecore.diagnostics import Diagnostic
+from forgecore.ir import IR, FieldType
+from forgecore.plugin.artefacts import (
+    FieldOptions,
+    Fragment,
+    GeneratedFile,
+    Migration,
+    ResourceOptions,
+    ScaffoldFile,
+)
+from forgecore.plugin.contexts import (
+    CheckContext,
+    CommandsContext,
+    ConfigContext,
+    FieldTypesContext,
+    FragmentsContext,
+    MigrationsContext,
+    OptionsContext,
+    RenderContext,
+    ScaffoldContext,
+    TransformContext,
+)
+
+hookspec = pluggy.HookspecMarker("forgecore")
+hookimpl = pluggy.HookimplMarker("forgecore")
+
+
+@hookspec
+def forgecore_config(ctx: ConfigContext) -> type | None:
+    """Give the attrs class of the plugin's section of forge.toml.
+
+    Called once, before forge.toml is structured. None: the plugin has no section.
+    """
+
+
+@hookspec
+def forgecore_options(ctx: OptionsContext) -> Iterable[ResourceOptions | FieldOptions]:
+    """Give attrs classes that add tables to a resource, or keys to a field.
+
+    Called once, before the schema is structured. Nothing: the schema stays as it is.
+    """
+
+
+@hookspec
+def forgecore_field_types(ctx: FieldTypesContext) -> Iterable[FieldType]:
+    """Give field types: their Python type, SQL type and validation rule.
+
+    Called once, before the schema is structured. Nothing: no further types.
+    """
+
+
+@hookspec
+def forgecore_transform(ctx: TransformContext) -> IR | None:
+    """Give a changed IR.
+
+    Called once, in the plugins' order, each with the IR of the one before. None: unchanged.
+    """
+
+
+@hookspec
+def forgecore_check(ctx: CheckContext) -> Iterable[Diagnostic]:
+    """Report what is wrong with the schema.
+
+    Called once, after every transform. Nothing: all is well.
+    """
+
+
+@hookspec
+def forgecore_render(ctx: RenderContext) -> Iterable[GeneratedFile]:
+    """Give the files to generate.
+
+    Called once, if no check found a mistake. Nothing: the plugin generates no file.
+    """
+
+
+@hookspec
+def forgecore_fragments(ctx: FragmentsContext) -> Iterable[Fragment]:
+    """Give fragments for the slots of other templates.
+
+    Called once, if no check found a mistake. Nothing: the plugin fills no slot.
+    """
+
+
+@hookspec
+def forgecore_scaffold(ctx: ScaffoldContext) -> Iterable[ScaffoldFile]:
+    """Give files that are written once and are the user's from then on.
+
+    Called once, if no check found a mistake. Nothing: the plugin scaffolds no file.
+    """
+
+
+@hookspec
+def forgecore_migrations(ctx: MigrationsContext) -> Iterable[Migration]:
+    """Give numbered SQL files of the plugin's own schema objects.
+
+    Called by `forgecore migrate`, which applies them before the application's. Nothing:
+    the plugin has no tables.
+    """
+
+
+@hookspec
+def forgecore_commands(ctx: CommandsContext) -> Iterable[click.Command]:
+    """Give commands of the tool.
+
+    Called when the command line does not know a word itself. Nothing: no commands.
+    """

@@ -1,0 +1,228 @@
+"""The plugin host: discovery, order, guarded calls, and who gave what."""
+
+import importlib
+import inspect
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from importlib.metadata import EntryPoint, entry_points
+from types import ModuleType
+from typing import Any, Final, Generic, TypeVar, cast
+
+import pluggy
+from attrs import frozen
+
+from forgecore.diagnostics import Diagnostic
+from forgecore.names import near
+from forgecore.plugin import hookspecs
+from forgecore.plugin.artefacts import Order
+from forgecore.source import Span
+
+T = TypeVar("T")
+GROUP: Final = "forgecore"
+
+
+@frozen(kw_only=True)
+class Plugin:
+    """An open plugin: its name, what brings it, and its module of hookimpls."""
+
+    name: str
+    distribution: str
+    version: str
+    module: ModuleType
+
+    @property
+    def label(self) -> str:
+        """How messages name it: the name, the distribution and its version."""
+        return f"plugin `{self.name}` ({self.distribution} {self.version})"
+
+
+@frozen
+class Answer(Generic[T]):
+    """Something that a plugin gave."""
+
+    plugin: Plugin
+    value: T
+
+
+@frozen
+class Host:
+    """The open plugins of a project, in order."""
+
+    plugins: tuple[Plugin, ...]
+    manager: pluggy.PluginManager
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The plugins' names, in order."""
+        return tuple(plugin.name for plugin in self.plugins)
+
+    def call(
+        self, hook: str, context: object, wanted: type[T] | tuple[type[T], ...]
+    ) -> tuple[list[Answer[T]], list[Diagnostic]]:
+        """Call every hookimpl of `hook` guarded; return what they gave, one by one, and who failed.
+
+        A hookimpl may give one thing, several, or None.
+        """
+        answers: list[Answer[T]] = []
+        failures: list[Diagnostic] = []
+        for plugin in self.plugins:
+            given, failed = self.call_one(plugin, hook, context, wanted)
+            answers += [Answer(plugin, one) for one in given]
+            failures += failed
+        return answers, failures
+
+    def call_one(
+        self, plugin: Plugin, hook: str, context: object, wanted: type[T] | tuple[type[T], ...]
+    ) -> tuple[list[T], list[Diagnostic]]:
+        """Call the hookimpl of one plugin, if it has one."""
+        # pluggy's own call drops the others' answers when one raises, and does not say which.
+        hookimpls: list[pluggy.HookImpl] = getattr(self.manager.hook, hook).get_hookimpls()
+        found = [impl.function for impl in hookimpls if impl.plugin_name == plugin.name]
+        if not found:
+            return [], []
+        try:
+            given = list(_each(found[0](context)))
+        except Exception as error:  # noqa: BLE001 -- a border: the plugin is named
+            return [], [_failure(plugin, hook, error)]
+        wrong = next((one for one in given if not isinstance(one, wanted)), None)
+        if wrong is None:
+            return [cast("T", one) for one in given], []
+        classes: tuple[type, ...] = wanted if isinstance(wanted, tuple) else (wanted,)
+        names = " or ".join(cls.__name__ for cls in classes)
+        text = f"{plugin.label}: {hook} gave {type(wrong).__name__}, not {names}"
+        return [], [Diagnostic("plugin-failed", None, text)]
+
+
+def installed() -> dict[str, list[EntryPoint]]:
+    """Return the entry points of the group by name, from metadata alone."""
+    found: dict[str, list[EntryPoint]] = {}
+    for entry in sorted(entry_points(group=GROUP), key=lambda e: (e.name, _brings(e)[0])):
+        found.setdefault(entry.name, []).append(entry)
+    return found
+
+
+def open_host(
+    names: Sequence[str] | None,
+    builtin: Sequence[Plugin],
+    place: Callable[[str], Span | None] = lambda _name: None,
+) -> tuple[Host, list[Diagnostic]]:
+    """Import the plugins `names` (None: every installed one) and bring them into order.
+
+    `builtin` are the core's own, which stand before any other unless they are told apart.
+    Nothing else is imported.
+    """
+    available = installed()
+    diagnostics: list[Diagnostic] = []
+    plugins = list(builtin)
+    for name in dict.fromkeys(available if names is None else names):
+        entries = available.get(name, [])
+        if not entries:
+            text = f"plugin `{name}` is not installed (`pip install forgecore-{name}`?)"
+            diagnostics.append(
+                Diagnostic("unknown-plugin", place(name), text, near(name, available))
+            )
+            continue
+        brought = sorted({_brings(entry) for entry in entries})
+        if len(entries) > 1 or name in {plugin.name for plugin in builtin}:
+            by = " and ".join(f"{distribution} {version}" for distribution, version in brought)
+            text = f"two plugins are called `{name}`: {by}"
+            diagnostics.append(Diagnostic("duplicate", place(name), text))
+            continue
+        try:
+            module = importlib.import_module(entries[0].module)
+        except Exception as error:  # noqa: BLE001 -- a border: the plugin is named
+            distribution, version = brought[0]
+            text = (
+                f"plugin `{name}` ({distribution} {version}) cannot be imported: "
+                f"{type(error).__name__}: {error}{_where(error)}"
+            )
+            diagnostics.append(Diagnostic("plugin-failed", place(name), text))
+            continue
+        distribution, version = brought[0]
+        plugins.append(Plugin(name=name, distribution=distribution, version=version, module=module))
+    manager = pluggy.PluginManager("forgecore")
+    manager.add_hookspecs(hookspecs)
+    known = {name for name in vars(hookspecs) if name.startswith("forgecore_")}
+    for plugin in plugins:
+        diagnostics += _misspelt(plugin, known)
+        try:
+            manager.register(plugin.module, plugin.name)
+        except (pluggy.PluginValidationError, ValueError) as error:
+            text = f"{plugin.label}: {str(error).splitlines()[-1].strip()}"
+            diagnostics.append(Diagnostic("plugin-failed", place(plugin.name), text))
+    ordered, cycle = _in_order(plugins)
+    if cycle:
+        text = f"plugins want to come before each other: {' -> '.join(cycle)}"
+        diagnostics.append(Diagnostic("plugin-order", None, text))
+    return Host(tuple(ordered), manager), diagnostics
+
+
+def _each(given: object) -> Iterable[object]:
+    if given is None:
+        return ()
+    if isinstance(given, Iterable) and not isinstance(given, type | str):
+        return cast("Iterable[object]", given)
+    return (given,)
+
+
+def _failure(plugin: Plugin, hook: str, error: Exception) -> Diagnostic:
+    text = f"{plugin.label}: {hook} raised {type(error).__name__}: {error}{_where(error)}"
+    return Diagnostic("plugin-failed", None, text)
+
+
+def _where(error: Exception) -> str:
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [
+        frame
+        for frame in frames
+        if frame.filename != __file__ and "importlib" not in frame.filename
+    ]
+    return f" (at {own[-1].filename}:{own[-1].lineno})" if own else ""
+
+
+def _brings(entry: EntryPoint) -> tuple[str, str]:
+    if entry.dist is None:
+        return "?", "?"
+    return entry.dist.name, entry.dist.version
+
+
+def _misspelt(plugin: Plugin, known: set[str]) -> Iterator[Diagnostic]:
+    for name, value in vars(plugin.module).items():
+        marked = getattr(value, "forgecore_impl", None) is not None
+        looks_so = name.startswith("forgecore_") and inspect.isfunction(value)
+        if marked and name not in known:
+            text = f"{plugin.label}: `{name}` is a hookimpl of no hookspec"
+            yield Diagnostic("unknown-hook", None, text, near(name, known))
+        elif looks_so and not marked:
+            text = f"{plugin.label}: `{name}` lacks @hookimpl"
+            yield Diagnostic("unknown-hook", None, text)
+
+
+def _in_order(plugins: Sequence[Plugin]) -> tuple[list[Plugin], list[str]]:
+    """Sort by the declared order, then by name; return the plugins and a cycle, if there is one."""
+    by_name = {plugin.name: plugin for plugin in plugins}
+    earlier: dict[str, set[str]] = {name: set() for name in by_name}
+    for name, plugin in by_name.items():
+        order = cast("Any", plugin.module).__dict__.get("forgecore_order", Order())
+        earlier[name] |= {other for other in order.after if other in by_name}
+        for other in order.before:
+            if other in by_name:
+                earlier[other].add(name)
+    done: list[str] = []
+    while len(done) < len(by_name):
+        ready = sorted(name for name in by_name if name not in done and earlier[name] <= set(done))
+        if not ready:
+            return list(plugins), _cycle(
+                {n: earlier[n] - set(done) for n in by_name if n not in done}
+            )
+        done.append(ready[0])
+    return [by_name[name] for name in done], []
+
+
+def _cycle(earlier: dict[str, set[str]]) -> list[str]:
+    path = [min(earlier)]
+    while True:
+        step = min(earlier[path[-1]])
+        if step in path:
+            return [*reversed([*path[path.index(step) :], step])]
+        path.append(step)

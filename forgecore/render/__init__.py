@@ -1,0 +1,1 @@
+"""From what plugins give to the text of files: plan, templates, slots."""

@@ -1,0 +1,137 @@
+"""Artefacts -> Plan: every file with one owner, every slot's fragments in order."""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import PurePosixPath
+from typing import Final
+
+from attrs import frozen
+
+from forgecore.diagnostics import Diagnostic
+from forgecore.names import near
+from forgecore.plugin.artefacts import Fragment, GeneratedFile, ScaffoldFile
+from forgecore.plugin.host import Answer, Plugin
+
+_PART: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[a-z]+)?")
+
+
+@frozen(kw_only=True)
+class PlannedFile:
+    """A generated file, its owner, and the fragments of its slots."""
+
+    plugin: Plugin
+    file: GeneratedFile
+    fragments: Mapping[str, Sequence[Answer[Fragment]]]
+
+
+@frozen(kw_only=True)
+class Plan:
+    """What a build is going to render."""
+
+    files: tuple[PlannedFile, ...]
+    scaffolds: tuple[Answer[ScaffoldFile], ...]
+
+
+def plan(
+    files: Sequence[Answer[GeneratedFile]],
+    fragments: Sequence[Answer[Fragment]],
+    scaffolds: Sequence[Answer[ScaffoldFile]],
+) -> tuple[Plan, list[Diagnostic]]:
+    """Bring what the plugins gave together; conflicts are diagnostics."""
+    diagnostics = [
+        *_bad_paths(files, "gen"),
+        *_bad_paths(scaffolds, "resources"),
+        *_two_owners([*files, *scaffolds]),
+        *_unknown_slots(files, fragments),
+        *_doubtful_conditions(fragments),
+    ]
+    counted = _counted(files, fragments)
+    planned = tuple(
+        PlannedFile(
+            plugin=answer.plugin, file=answer.value, fragments=_of_file(answer.value, counted)
+        )
+        for answer in files
+    )
+    return Plan(files=planned, scaffolds=tuple(scaffolds)), diagnostics
+
+
+def _bad_paths(
+    answers: Iterable[Answer[GeneratedFile] | Answer[ScaffoldFile]], folder: str
+) -> Iterator[Diagnostic]:
+    for answer in answers:
+        path = PurePosixPath(answer.value.path)
+        good = len(path.parts) > 1 and path.parts[0] == folder
+        if not good or not all(_PART.fullmatch(part) for part in path.parts):
+            text = (
+                f"{answer.plugin.label} may not write `{path}`: a path below {folder}/ is expected"
+            )
+            yield Diagnostic("bad-path", None, text)
+
+
+def _two_owners(
+    answers: Iterable[Answer[GeneratedFile] | Answer[ScaffoldFile]],
+) -> Iterator[Diagnostic]:
+    owners: dict[str, Plugin] = {}
+    for answer in answers:
+        # A file system may not tell cases apart.
+        owner = owners.setdefault(answer.value.path.lower(), answer.plugin)
+        if owner is not answer.plugin:
+            text = f"`{answer.value.path}` is written by {owner.label} and by {answer.plugin.label}"
+            yield Diagnostic("path-conflict", None, text)
+
+
+def _unknown_slots(
+    files: Iterable[Answer[GeneratedFile]], fragments: Iterable[Answer[Fragment]]
+) -> Iterator[Diagnostic]:
+    declared = {slot.name for answer in files for slot in answer.value.slots}
+    resources = {answer.value.resource for answer in files}
+    for answer in fragments:
+        fragment = answer.value
+        if fragment.slot not in declared and not fragment.optional:
+            text = f"{answer.plugin.label}: nobody declares the slot `{fragment.slot}`"
+            yield Diagnostic("unknown-slot", None, text, near(fragment.slot, declared))
+        elif fragment.resource is not None and fragment.resource not in resources:
+            text = f"{answer.plugin.label}: there is no resource `{fragment.resource}`"
+            yield Diagnostic("unknown-resource", None, text)
+
+
+def _doubtful_conditions(fragments: Sequence[Answer[Fragment]]) -> Iterator[Diagnostic]:
+    asked = {f.value.when for f in fragments} | {f.value.unless for f in fragments}
+    for answer in fragments:
+        fragment = answer.value
+        if fragment.slot in asked and (fragment.when or fragment.unless):
+            text = (
+                f"{answer.plugin.label}: a fragment for `{fragment.slot}` cannot depend on another"
+                " slot, since others depend on this one"
+            )
+            yield Diagnostic("bad-fragment", None, text)
+
+
+def _counted(
+    files: Iterable[Answer[GeneratedFile]], fragments: Sequence[Answer[Fragment]]
+) -> list[Answer[Fragment]]:
+    declared = {slot.name for answer in files for slot in answer.value.slots}
+    filled = {
+        f.value.slot
+        for f in fragments
+        if f.value.slot in declared and f.value.when is None and f.value.unless is None
+    }
+    return [
+        answer
+        for answer in fragments
+        if (answer.value.when is None or answer.value.when in filled)
+        and (answer.value.unless is None or answer.value.unless not in filled)
+    ]
+
+
+def _of_file(
+    file: GeneratedFile, fragments: Sequence[Answer[Fragment]]
+) -> dict[str, Sequence[Answer[Fragment]]]:
+    return {
+        slot.name: tuple(
+            answer
+            for answer in fragments
+            if answer.value.slot == slot.name and answer.value.resource in (None, file.resource)
+        )
+        for slot in file.slots
+    }

@@ -1,0 +1,143 @@
+"""Slots: put plugins' fragments into a host template, keeping indentation and order.
+
+Each fragment is parsed alone before it is put anywhere, so that an error names the
+plugin and the template that it came from.
+"""
+
+import ast
+import re
+import textwrap
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Final
+
+from forgecore.plugin.artefacts import Fragment, Slot
+from forgecore.plugin.host import Answer
+from forgecore.render.templates import TemplateError, compile_template
+from forgecore.render.text import Block, escaped
+
+_ARM: Final = re.compile(
+    r"\s*(\w+)(?:\s*\([\w\s,]*\))?\s+AS\s+(?:(?:NOT\s+)?MATERIALIZED\s+)?\(", re.IGNORECASE
+)
+
+
+class Slots:
+    """The slots of one file, and what a template calls to fill them."""
+
+    def __init__(
+        self, slots: Sequence[Slot], fragments: Mapping[str, Sequence[Answer[Fragment]]]
+    ) -> None:
+        self._slots = {slot.name: slot for slot in slots}
+        self._fragments = fragments
+
+    def helpers(self) -> dict[str, Callable[..., object]]:
+        """Return what the host template sees by name."""
+        return {
+            "slot": self.slot,
+            "arms": self.arms,
+            "params": self.params,
+            "expressions": self.expressions,
+        }
+
+    def slot(self, name: str, indent: int, names: Mapping[str, object]) -> Block:
+        """Return the fragments' lines, each indented as the tag of the slot is."""
+        texts = [text for _, text in self._rendered(name, names)]
+        return Block("".join(textwrap.indent(text, " " * indent) + "\n" for text in texts))
+
+    def arms(self, name: str, *, braces: bool = False, **names: object) -> Block:
+        """Return the fragments as further arms of a WITH, to stand behind the closing parenthesis.
+
+        `braces`: the statement goes through str.format, so braces are doubled.
+        """
+        texts = [text for _, text in self._rendered(name, names)]
+        joined = escaped("".join(f", {text}" for text in texts))
+        return Block(joined.replace("{", "{{").replace("}", "}}") if braces else joined)
+
+    def params(self, name: str) -> Block:
+        """Return the fragments' named parameters as a dict to unite with the statement's own."""
+        given = {
+            key: value
+            for answer in self._fragments.get(name, ())
+            for key, value in answer.value.params.items()
+        }
+        items = ", ".join(f'"{key}": {value}' for key, value in given.items())
+        return Block(f" | {{{items}}}" if given else "")
+
+    def expressions(self, name: str) -> list[Block]:
+        """Return the fragments of a slot that holds expressions, one by one."""
+        return [Block(text) for _, text in self._rendered(name, {})]
+
+    def _rendered(
+        self, name: str, names: Mapping[str, object]
+    ) -> Iterator[tuple[Answer[Fragment], str]]:
+        slot = self._slots[name]
+        for answer in self._fragments.get(name, ()):
+            fragment = answer.value
+            given = {**names, "view": fragment.view, "arm": answer.plugin.name}
+            try:
+                template = compile_template(fragment.template, {*slot.names, "view"})
+                text = template.render(given)
+                text = textwrap.dedent(text).strip("\n").rstrip()
+                if text:
+                    _check(slot, answer, text)
+                    yield answer, text
+            except TemplateError as error:
+                raise TemplateError(f"{answer.plugin.label}, slot `{name}`: {error}") from error
+
+
+def _check(slot: Slot, answer: Answer[Fragment], text: str) -> None:
+    template = answer.value.template
+    if slot.language == "sql":
+        _check_arms(answer, text)
+        return
+    try:
+        if slot.language == "python-expression":
+            ast.parse(text, mode="eval")
+        elif slot.language == "python-decorator":
+            ast.parse(f"{text}\ndef _(): ...")
+        else:
+            ast.parse(text)
+    except SyntaxError as error:
+        line = text.splitlines()[(error.lineno or 1) - 1 : error.lineno or 1]
+        shown = f": {line[0].strip()}" if line else ""
+        raise TemplateError(
+            f"{template}: line {error.lineno} of the fragment is no Python ({error.msg}){shown}"
+        ) from error
+
+
+def _check_arms(answer: Answer[Fragment], text: str) -> None:
+    name = answer.plugin.name
+    template = answer.value.template
+    for arm in _split_arms(text, template):
+        match = _ARM.match(arm)
+        if match is None:
+            raise TemplateError(
+                f"{template}: an arm is written `name AS (...)`: {arm[:60].strip()}"
+            )
+        if match[1] != name and not match[1].startswith(f"{name}_"):
+            raise TemplateError(
+                f"{template}: the arm `{match[1]}` must be called `{name}`, or begin with `{name}_`"
+            )
+
+
+def _split_arms(text: str, template: str) -> Iterator[str]:
+    depth, start, line, quote = 0, 0, 1, ""
+    for index, char in enumerate(text):
+        line += char == "\n"
+        if quote:
+            quote = "" if char == quote else quote
+        elif char in "'\"":
+            quote = char
+        elif char == "(":
+            depth += 1
+        elif char == ")":
+            depth -= 1
+            if depth < 0:
+                raise TemplateError(
+                    f"{template}: line {line} of the fragment closes what is not open"
+                )
+        elif char == "," and depth == 0:
+            yield text[start:index]
+            start = index + 1
+    if depth or quote:
+        raise TemplateError(f"{template}: the fragment leaves a parenthesis or quote open")
+    yield text[start:]

@@ -1,0 +1,314 @@
+"""A section of forge.toml and of the environment as an attrs class.
+
+The build and the runtime read settings here, so both refuse the same. The environment
+wins over the file and replaces the whole value: FORGE_<SECTION>_<KEY>.
+"""
+
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from datetime import timedelta
+from functools import lru_cache
+from pathlib import Path
+from types import UnionType
+from typing import Any, Final, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+
+from attrs import NOTHING, Attribute, field, fields, frozen, validators
+
+from forgecore.runtime.errors import FieldError, SettingsError
+
+S = TypeVar("S")
+_DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+_UNITS: Final = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
+_TRUE: Final = {"1", "true", "yes", "on"}
+_FALSE: Final = {"0", "false", "no", "off"}
+
+
+@frozen(kw_only=True)
+class ProjectSettings:
+    """[project]: what the project is called and which plugins it uses."""
+
+    name: str = ""
+    package: str = ""
+    plugins: tuple[str, ...] | None = None
+
+
+@frozen(kw_only=True)
+class DatabaseSettings:
+    """[database]: where it is, how many connections a process keeps, whether it prepares."""
+
+    url: str = field(default="embedded", validator=validators.min_len(1))
+    pool: int = field(default=10, validator=validators.ge(1))
+    prepare: bool = True
+
+
+@frozen
+class Problem:
+    """What is wrong with one key of a section. `key` is the path below the section."""
+
+    key: tuple[str, ...]
+    text: str
+    unknown: bool = False
+
+
+def parse_duration(text: str) -> timedelta:
+    """Return the time that `text` says, such as 30s, 5m or 2h; ValueError if it says none."""
+    if not (match := _DURATION.fullmatch(text.strip())):
+        raise ValueError('a duration is written like "30s", "5m" or "2h"')
+    return timedelta(seconds=float(match[1]) * _UNITS[match[2]])
+
+
+def structure(cls: type[S], table: Mapping[str, object]) -> tuple[S | None, list[Problem]]:
+    """Make a `cls` of a section's values; every key at fault is a problem."""
+    problems: list[Problem] = []
+    values: dict[str, object] = {}
+    known = {attribute.name: attribute for attribute in _fields(cls)}
+    hints = get_type_hints(cls)
+    for key, value in table.items():
+        if key not in known:
+            problems.append(Problem((key,), f"unknown key `{key}`", unknown=True))
+            continue
+        try:
+            values[key] = _convert(hints[key], value)
+            _validate(known[key], values[key])
+        except _ValueProblem as error:
+            problems.append(Problem((key, *error.path), error.text))
+    problems.extend(
+        Problem((), f"`{name}` is missing")
+        for name, attribute in known.items()
+        if attribute.default is NOTHING and name not in table
+    )
+    return (None if problems else cls(**values)), problems
+
+
+def from_environment(
+    cls: type[S], section: str, environ: Mapping[str, str]
+) -> tuple[dict[str, object], list[tuple[str, str]]]:
+    """Return the values that the environment sets, and (variable, what is wrong) of each fault."""
+    values: dict[str, object] = {}
+    problems: list[tuple[str, str]] = []
+    hints = get_type_hints(cls)
+    for attribute in _fields(cls):
+        variable = variable_name(section, attribute.name)
+        if (text := environ.get(variable)) is None:
+            continue
+        try:
+            value = _convert(hints[attribute.name], parse_text(hints[attribute.name], text))
+            _validate(attribute, value)
+        except _ValueProblem as error:
+            where = f" ({'.'.join(error.path)})" if error.path else ""
+            problems.append((variable, f"{error.text}{where}"))
+        else:
+            values[attribute.name] = value
+    return values, problems
+
+
+def variable_name(section: str, key: str) -> str:
+    """Return the environment variable of a key."""
+    return f"FORGE_{section}_{key}".upper()
+
+
+def parse_text(hint: Any, text: str) -> object:  # noqa: ANN401 -- a type, of whatever kind
+    """Return the value that `text` of the environment stands for, by the attribute's type."""
+    hint = _without_none(hint)
+    origin = get_origin(hint)
+    if hint is bool:
+        if (word := text.strip().lower()) in _TRUE | _FALSE:
+            return word in _TRUE
+        raise _ValueProblem("must be true or false")
+    if hint is int or hint is float:
+        try:
+            return hint(text)
+        except ValueError:
+            word = "a whole number" if hint is int else "a number"
+            raise _ValueProblem(f"must be {word}") from None
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    if origin in {tuple, list}:
+        return [parse_text(get_args(hint)[0], part) for part in parts]
+    if _is_mapping(origin):
+        pairs = [part.partition("=") for part in parts]
+        if wrong := [key for key, equals, _ in pairs if not equals]:
+            raise _ValueProblem(f"`{wrong[0]}` must be written name=value")
+        inner = get_args(hint)[1]
+        return {key.strip(): parse_text(inner, value.strip()) for key, _, value in pairs}
+    return text
+
+
+def find_project(start: Path | None = None) -> Path | None:
+    """Return the folder of forge.toml: FORGE_PROJECT_DIR, or the nearest at or above `start`."""
+    if named := os.environ.get("FORGE_PROJECT_DIR"):
+        return Path(named).resolve()
+    here = (start or Path.cwd()).resolve()
+    return next((f for f in (here, *here.parents) if (f / "forge.toml").is_file()), None)
+
+
+def read_section(cls: type[S], section: str) -> S:
+    """Return a section as forge.toml and the environment have it; SettingsError names every fault.
+
+    Without a forge.toml the environment and the defaults are all there is.
+    """
+    project = find_project()
+    table: Mapping[str, object] = {}
+    problems: list[tuple[str, str]] = []
+    if project is not None:
+        path = project / "forge.toml"
+        try:
+            stamp = path.stat().st_mtime_ns
+            table = _read_file(path, stamp).get(section, {})
+        except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise SettingsError(f"{path}: {error}") from error
+        if not isinstance(table, Mapping):
+            raise SettingsError(f"{path}: [{section}] must be a table")
+    from_file, file_problems = structure(cls, table)
+    problems += [(".".join((section, *p.key)), p.text) for p in file_problems]
+    from_env, env_problems = from_environment(cls, section, os.environ)
+    # What the environment replaces may be wrong in the file: it is not used.
+    replaced = {f"{section}.{key}" for key in from_env}
+    problems = [p for p in problems if not any(p[0].startswith(key) for key in replaced)]
+    problems += env_problems
+    if problems:
+        summary = "; ".join(f"{where}: {text}" for where, text in problems)
+        raise SettingsError(
+            summary, [FieldError(where, "setting", text) for where, text in problems]
+        )
+    if from_file is None:
+        remaining = {key: value for key, value in table.items() if key not in from_env}
+        from_file, _ = structure(cls, remaining)
+    return _evolved(cls, cast("S", from_file), from_env)
+
+
+def project_package() -> str:
+    """Return the import package of the project; SettingsError outside of any."""
+    settings = read_section(ProjectSettings, "project")
+    if settings.package or settings.name:
+        return settings.package or settings.name
+    if (project := find_project()) is None:
+        raise SettingsError(
+            "there is no forge.toml here or above: set FORGE_PROJECT_DIR or FORGE_PROJECT_PACKAGE"
+        )
+    return snake_name(project.name)
+
+
+def snake_name(text: str) -> str:
+    """Return `text` in snake_case, as a project without a name is called after its folder."""
+    words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", text)
+    return re.sub(r"[^A-Za-z0-9]+", "_", words).strip("_").lower() or "project"
+
+
+class _ValueProblem(Exception):  # noqa: N818 -- never leaves this module
+    def __init__(self, text: str, path: tuple[str, ...] = ()) -> None:
+        super().__init__(text)
+        self.text = text
+        self.path = path
+
+
+@lru_cache(maxsize=4)
+def _read_file(path: Path, stamp: int) -> dict[str, Any]:  # noqa: ARG001 -- part of the key
+    return tomllib.loads(path.read_text(encoding="utf-8"))
+
+
+def _fields(cls: type) -> tuple["Attribute[Any]", ...]:
+    return cast("tuple[Attribute[Any], ...]", fields(cast("Any", cls)))
+
+
+def _evolved(cls: type[S], base: S, changes: Mapping[str, object]) -> S:
+    values = {attribute.name: getattr(base, attribute.name) for attribute in _fields(cls)}
+    return cls(**{**values, **changes})
+
+
+def _without_none(hint: Any) -> Any:  # noqa: ANN401
+    if get_origin(hint) in {Union, UnionType}:
+        rest = [part for part in get_args(hint) if part is not type(None)]
+        return rest[0] if len(rest) == 1 else hint
+    return hint
+
+
+def _is_mapping(origin: Any) -> bool:  # noqa: ANN401
+    return isinstance(origin, type) and issubclass(origin, Mapping)
+
+
+def _convert(hint: Any, value: object) -> object:  # noqa: ANN401
+    hint = _without_none(hint)
+    origin = get_origin(hint)
+    match value:
+        case bool() if hint is bool:
+            return value
+        case bool():
+            pass
+        case str() if hint is timedelta:
+            try:
+                return parse_duration(value)
+            except ValueError as error:
+                raise _ValueProblem(str(error)) from None
+        case str() if hint is str or (origin is Literal and value in get_args(hint)):
+            return value
+        case int() if hint is int:
+            return value
+        case int() | float() if hint is float:
+            return float(value)
+        case list() if origin is tuple:
+            inner = get_args(hint)[0]
+            return tuple(
+                _at(str(index), inner, item)
+                for index, item in enumerate(cast("list[object]", value))
+            )
+        case Mapping() if _is_mapping(origin):
+            inner = get_args(hint)[1]
+            pairs = cast("Mapping[str, object]", value)
+            return {key: _at(key, inner, item) for key, item in pairs.items()}
+        case _:
+            pass
+    raise _ValueProblem(f"must be {describe(hint)}")
+
+
+def _at(key: str, hint: Any, value: object) -> object:  # noqa: ANN401
+    try:
+        return _convert(hint, value)
+    except _ValueProblem as error:
+        raise _ValueProblem(error.text, (key, *error.path)) from None
+
+
+def describe(hint: Any) -> str:  # noqa: ANN401
+    """Return what a value of this type is called in a message."""
+    hint = _without_none(hint)
+    origin = get_origin(hint)
+    if origin is Literal:
+        return "one of " + ", ".join(f'"{value}"' for value in get_args(hint))
+    if origin in {tuple, list}:
+        return "a list"
+    if _is_mapping(origin):
+        return "a table"
+    words = {
+        str: "a string",
+        int: "a whole number",
+        float: "a number",
+        bool: "true or false",
+        timedelta: 'a duration such as "30s", "5m" or "2h"',
+    }
+    return words.get(hint, "a table")
+
+
+def _validate(attribute: "Attribute[Any]", value: object) -> None:
+    if attribute.validator is None or value is None:
+        return
+    try:
+        attribute.validator(cast("Any", None), attribute, value)
+    except LimitError as error:
+        raise _ValueProblem(str(error), error.path) from None
+    except (ValueError, TypeError) as error:
+        raise _ValueProblem(_plain(attribute, error)) from None
+
+
+class LimitError(ValueError):
+    """What a settings validator raises to name a key below its own."""
+
+    def __init__(self, text: str, *path: str) -> None:
+        super().__init__(text)
+        self.path = path
+
+
+def _plain(attribute: "Attribute[Any]", error: Exception) -> str:
+    # attrs words it as "'pool' must be >= 1: 0".
+    text = str(error.args[0]) if error.args else str(error)
+    return text.removeprefix(f"'{attribute.name}' ").partition(":")[0]

@@ -1,0 +1,1 @@
+"""From the user's TOML to the IR: load, structure, check."""

@@ -1,0 +1,195 @@
+"""TOML values -> attrs classes by cattrs; every fault comes back with the path to its key."""
+
+from collections.abc import Callable, Iterator, Mapping
+from datetime import timedelta
+from decimal import Decimal
+from types import UnionType
+from typing import Any, Final, Literal, TypeVar, Union, cast, get_args, get_origin
+
+import attrs
+from attrs import frozen
+from cattrs import Converter
+from cattrs.errors import (
+    ClassValidationError,
+    ForbiddenExtraKeysError,
+    IterableValidationError,
+    IterableValidationNote,
+)
+from cattrs.gen import make_dict_structure_fn
+
+from forgecore.runtime.settings import describe, parse_duration
+from forgecore.source import KeyPath
+
+T = TypeVar("T")
+
+
+@frozen
+class Fault:
+    """What is wrong at a path below the structured table."""
+
+    path: KeyPath
+    code: Literal["unknown-key", "missing-key", "wrong-type", "bad-value"]
+    text: str
+
+
+class _WrongTypeError(ValueError):
+    pass
+
+
+def convert(cls: type[T], table: Mapping[str, object]) -> tuple[T | None, list[Fault]]:
+    """Return `table` as `cls`, or every fault of it."""
+    try:
+        return _CONVERTER.structure(table, cls), []
+    except (ClassValidationError, _WrongTypeError) as error:
+        return None, list(_faults(error, ()))
+
+
+def _faults(error: BaseException, path: KeyPath) -> Iterator[Fault]:
+    match error:
+        case ClassValidationError():
+            noted, other = error.group_exceptions()
+            for inner, note in noted:
+                if isinstance(inner, KeyError):
+                    yield Fault(path, "missing-key", f"`{note.name}` is missing")
+                else:
+                    yield from _faults(inner, (*path, note.name))
+            for inner in other:
+                yield from _faults(inner, path)
+        case IterableValidationError():
+            for inner, place in error.group_exceptions()[0]:
+                yield from _faults(inner, (*path, int(str(place.index))))
+        case ForbiddenExtraKeysError():
+            for key in sorted(error.extra_fields):
+                yield Fault((*path, key), "unknown-key", f"unknown key `{key}`")
+        case _WrongTypeError():
+            yield Fault(path, "wrong-type", str(error))
+        case _:
+            yield _from_validator(error, path)
+
+
+def _from_validator(error: BaseException, path: KeyPath) -> Fault:
+    # attrs words a validator's complaint as "'pool' must be >= 1: 0".
+    text = str(error.args[0]) if error.args else str(error)
+    if text.startswith("'"):
+        name, _, rest = text[1:].partition("' ")
+        return Fault((*path, name), "bad-value", f"`{name}` {rest.partition(':')[0]}")
+    return Fault(path, "bad-value", text)
+
+
+def _converter() -> Converter:
+    converter = Converter(detailed_validation=True, forbid_extra_keys=True)
+    for plain in (str, bool, int):
+        converter.register_structure_hook(plain, _strict(plain))
+    converter.register_structure_hook(float, _float)
+    converter.register_structure_hook(Decimal, _decimal)
+    converter.register_structure_hook(timedelta, _duration)
+    converter.register_structure_hook_func(_is_anything, _as_it_is)
+    converter.register_structure_hook_func(_is_literal, _literal)
+    converter.register_structure_hook_factory(_is_optional, _optional)
+    converter.register_structure_hook_factory(_is_tuple, _tuple)
+    converter.register_structure_hook_factory(attrs.has, _table)
+    return converter
+
+
+def _strict(plain: type[T]) -> Callable[[object, object], T]:
+    def hook(value: object, _hint: object) -> T:
+        if type(value) is not plain:
+            raise _WrongTypeError(f"must be {describe(plain)}")
+        return value
+
+    return hook
+
+
+def _float(value: object, _hint: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
+        raise _WrongTypeError("must be a number")
+    return float(value)
+
+
+def _decimal(value: object, _hint: object) -> Decimal:
+    if isinstance(value, bool) or not isinstance(value, int | Decimal):
+        raise _WrongTypeError("must be a number")
+    return Decimal(value)
+
+
+def _duration(value: object, _hint: object) -> timedelta:
+    if not isinstance(value, str):
+        raise _WrongTypeError(f"must be {describe(timedelta)}")
+    try:
+        return parse_duration(value)
+    except ValueError as error:
+        raise _WrongTypeError(str(error)) from None
+
+
+def _is_anything(hint: object) -> bool:
+    return hint in (Any, object)
+
+
+def _as_it_is(value: object, _hint: object) -> object:
+    return value
+
+
+def _is_literal(hint: object) -> bool:
+    return cast("object", get_origin(hint)) is Literal
+
+
+def _literal(value: object, hint: object) -> object:
+    if value not in get_args(hint):
+        raise _WrongTypeError(f"must be {describe(hint)}")
+    return value
+
+
+def _is_optional(hint: object) -> bool:
+    return get_origin(hint) in {Union, UnionType} and type(None) in get_args(hint)
+
+
+def _optional(hint: Any, converter: Converter) -> Callable[[object, object], object]:  # noqa: ANN401
+    (inner,) = (part for part in get_args(hint) if part is not type(None))
+    return lambda value, _hint: converter.structure(value, inner)
+
+
+def _is_tuple(hint: object) -> bool:
+    return get_origin(hint) is tuple
+
+
+def _tuple(hint: Any, converter: Converter) -> Callable[[object, object], object]:  # noqa: ANN401
+    inner = get_args(hint)[0]
+
+    def hook(value: object, _hint: object) -> object:
+        if not isinstance(value, list):
+            raise _WrongTypeError("must be a list")
+        structured: list[object] = []
+        errors: list[Exception] = []
+        for index, item in enumerate(cast("list[object]", value)):
+            try:
+                structured.append(converter.structure(item, inner))
+            except Exception as error:  # noqa: BLE001 -- collected, with its place
+                error.__notes__ = [
+                    *getattr(error, "__notes__", []),
+                    IterableValidationNote(f"at index {index}", index, inner),
+                ]
+                errors.append(error)
+        if errors:
+            raise IterableValidationError("in a list", errors, hint)
+        return tuple(structured)
+
+    return hook
+
+
+def _table(cls: type, converter: Converter) -> Callable[[object, object], object]:
+    inner = make_dict_structure_fn(
+        cast("Any", cls),
+        converter,
+        _cattrs_forbid_extra_keys=True,
+        _cattrs_detailed_validation=True,
+    )
+
+    def hook(value: object, hint: object) -> object:
+        if not isinstance(value, Mapping):
+            raise _WrongTypeError("must be a table")
+        return inner(cast("Mapping[str, Any]", value), cast("Any", hint))
+
+    return hook
+
+
+_CONVERTER: Final = _converter()

@@ -1,0 +1,48 @@
+"""Read the project's TOML files: text -> documents with spans, every syntax fault collected."""
+
+from pathlib import Path
+
+from attrs import frozen
+
+from forgecore.diagnostics import Diagnostic
+from forgecore.source import Document, SourceFile, parse, read_source
+
+
+@frozen(kw_only=True)
+class Documents:
+    """The files of a project. `complete` says whether every one of them could be read."""
+
+    config: Document | None
+    resources: tuple[Document, ...]
+    complete: bool
+
+
+def load(project: Path) -> tuple[Documents, list[Diagnostic]]:
+    """Read forge.toml and every *.toml under schema/ of the folder `project`."""
+    diagnostics: list[Diagnostic] = []
+    config = _document(project / "forge.toml", "forge.toml", diagnostics)
+    folder = project / "schema"
+    paths = sorted(path for path in folder.rglob("*.toml") if path.is_file())
+    found = [_document(path, path.relative_to(project).as_posix(), diagnostics) for path in paths]
+    documents = tuple(document for document in found if document is not None)
+    complete = len(documents) == len(found)
+    return Documents(config=config, resources=documents, complete=complete), diagnostics
+
+
+def _document(path: Path, shown: str, diagnostics: list[Diagnostic]) -> Document | None:
+    try:
+        source = read_source(path, shown)
+    except UnicodeDecodeError as error:
+        text = f"{shown} is not UTF-8 (byte {error.start})"
+        diagnostics.append(Diagnostic("unreadable", None, text))
+        return None
+    except OSError as error:
+        diagnostics.append(Diagnostic("unreadable", None, f"{shown}: {error.strerror}"))
+        return None
+    return _parsed(source, diagnostics)
+
+
+def _parsed(source: SourceFile, diagnostics: list[Diagnostic]) -> Document | None:
+    document, faults = parse(source)
+    diagnostics += [Diagnostic("toml-syntax", fault.span, fault.text) for fault in faults]
+    return document

@@ -1,0 +1,67 @@
+"""Format generated Python with ruff, by the configuration that ruff finds for these paths."""
+
+import re
+import shutil
+import subprocess
+import sysconfig
+import tempfile
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+
+from forgecore.diagnostics import Diagnostic
+
+MARK = ".forge-stage-"
+
+
+def formatter_version() -> str:
+    """Return the version of the formatter, as the lock remembers it."""
+    return version("ruff")
+
+
+def format_texts(
+    texts: Mapping[str, str], package: Path
+) -> tuple[dict[str, str], list[Diagnostic]]:
+    """Return `texts`, by path relative to `package`, formatted and with imports in order.
+
+    They are staged in a folder beside their place, so that ruff finds the same configuration.
+    """
+    python = {path: text for path, text in texts.items() if path.endswith(".py")}
+    if not python:
+        return dict(texts), []
+    near = next(folder for folder in (package, *package.parents) if folder.is_dir())
+    with tempfile.TemporaryDirectory(prefix=MARK, dir=near) as name:
+        stage = Path(name)
+        for path, text in python.items():
+            target = stage / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_text(text, encoding="utf-8", newline="\n")
+        listed = stage / ".files"
+        listed.write_text("\n".join(str(stage / path) for path in python), encoding="utf-8")
+        ruff = _ruff()
+        common = ["--no-cache", "--no-force-exclude", f"@{listed}"]
+        sorting = ["check", "--fix-only", "--select", "I", "--exit-zero", *common]
+        for arguments in (sorting, ["format", *common]):
+            run = subprocess.run([ruff, *arguments], capture_output=True, text=True, check=False)
+            if run.returncode:
+                return {}, [_refused(run.stderr, stage, python)]
+        return {
+            **texts,
+            **{path: (stage / path).read_text(encoding="utf-8") for path in python},
+        }, []
+
+
+def _refused(stderr: str, stage: Path, texts: Mapping[str, str]) -> Diagnostic:
+    said = stderr.replace(f"{stage.name}/", "").replace(f"{stage.parent}/", "").strip()
+    line = ""
+    if match := re.search(r"(\S+\.py):(\d+):\d+", said):
+        lines = texts.get(match[1], "").splitlines()
+        number = int(match[2])
+        line = f"\n{number} | {lines[number - 1]}" if number <= len(lines) else ""
+    return Diagnostic("bad-template", None, f"ruff refuses the output: {said}{line}")
+
+
+def _ruff() -> str:
+    # The one that was installed with us: another version would format differently.
+    own = Path(sysconfig.get_path("scripts")) / "ruff"
+    return str(own) if own.exists() else shutil.which("ruff") or "ruff"

@@ -1,0 +1,67 @@
+"""forge.lock: one sorted line per file that the tool wrote, with owner and content hash."""
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Final, Literal
+
+from attrs import field, frozen
+
+HEAD: Final = "# Written by `forgecore build`; after a merge conflict, build again."
+
+
+@frozen(order=True)
+class Entry:
+    """A file: where it is (relative to the project), whose it is, and what it holds."""
+
+    path: str
+    kind: Literal["gen", "scaffold"]
+    owner: str
+    contributors: str
+    digest: str
+
+
+@frozen
+class Lock:
+    """What the tool wrote. An empty lock knows of nothing."""
+
+    head: tuple[str, ...] = ()
+    entries: Mapping[str, Entry] = field(factory=dict[str, Entry])
+
+    @classmethod
+    def of(cls, head: Iterable[str], entries: Iterable[Entry]) -> "Lock":
+        """Make a lock of its lines."""
+        return cls(tuple(head), {entry.path: entry for entry in sorted(entries)})
+
+    def text(self) -> str:
+        """Return the file's text."""
+        lines = [
+            " ".join((e.path, e.kind, e.owner, e.contributors or "-", e.digest))
+            for e in sorted(self.entries.values())
+        ]
+        return "\n".join([HEAD, *self.head, *lines]) + "\n"
+
+
+def read_lock(path: Path) -> Lock:
+    """Return the lock; lines that cannot be read, such as those of a conflict, are left out."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return Lock()
+    head: list[str] = []
+    entries: list[Entry] = []
+    for line in text.splitlines():
+        match line.split(" "):
+            case [name, ("gen" | "scaffold") as kind, owner, contributors, digest]:
+                given = "" if contributors == "-" else contributors
+                entries.append(Entry(name, kind, owner, given, digest))
+            case [("tool" | "formatter" | "plugin"), *_]:
+                head.append(line)
+            case _:
+                pass
+    return Lock.of(head, entries)
+
+
+def digest_of(content: bytes) -> str:
+    """Return the hash of a file's content as the lock has it."""
+    return "sha256:" + hashlib.sha256(content).hexdigest()

@@ -1,0 +1,215 @@
+"""Publish a build: the old tree or the new one, never a mixture.
+
+The new gen/ is staged beside the old one and exchanged with it in one step. What the lock
+says of the new tree is on disk before that step and takes its place after it, so a build
+that died in between is completed, or undone, by the next one.
+"""
+
+import ctypes
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from attrs import frozen
+
+from forgecore.diagnostics import Diagnostic
+from forgecore.source import SourceFile, Span
+from forgecore.write.manifest import Lock, digest_of, read_lock
+
+_LOCK: Final = "forge.lock"
+_NEXT: Final = "forge.lock.next"
+_NEW: Final = ".gen.new"
+_OLD: Final = ".gen.old"
+_EXCHANGE: Final = 2
+_HERE: Final = -100
+
+
+@frozen(kw_only=True)
+class Tree:
+    """Where a project's generated files are."""
+
+    project: Path
+    package: Path
+
+    @property
+    def gen(self) -> Path:
+        """The folder of generated files."""
+        return self.package / "gen"
+
+    def shown(self, path: str) -> str:
+        """Return a path relative to the package as the lock has it: relative to the project."""
+        return (self.package / path).relative_to(self.project).as_posix()
+
+
+@frozen(kw_only=True)
+class Change:
+    """What a build does, by path relative to the package."""
+
+    written: tuple[str, ...]
+    removed: tuple[str, ...]
+
+
+@contextmanager
+def locked(project: Path) -> Iterator[None]:
+    """Keep other builds of this project out, and settle what one that died left."""
+    import fcntl  # noqa: PLC0415 -- there is none on Windows, where one build is trusted to be alone
+
+    folder = project / ".forge"
+    folder.mkdir(exist_ok=True)
+    with (folder / "build.lock").open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+def settle(tree: Tree) -> None:
+    """Complete or undo a publication that was cut off."""
+    following = tree.project / _NEXT
+    if not tree.gen.exists() and (tree.package / _OLD).exists():
+        (tree.package / _OLD).rename(tree.gen)
+    if following.exists():
+        lock = read_lock(following)
+        if _holds(tree, lock):
+            following.replace(tree.project / _LOCK)
+        else:
+            following.unlink()
+    for name in (_NEW, _OLD):
+        shutil.rmtree(tree.package / name, ignore_errors=True)
+
+
+def current_lock(tree: Tree) -> Lock:
+    """Return what the last build wrote."""
+    return read_lock(tree.project / _LOCK)
+
+
+def compare(tree: Tree, texts: Mapping[str, str], lock: Lock) -> tuple[Change, list[Diagnostic]]:
+    """Return what publishing `texts` would change, and the files that were edited by hand."""
+    edited: list[Diagnostic] = []
+    written: list[str] = []
+    removed: list[str] = []
+    for path, text in texts.items():
+        content = _content(tree.package / path)
+        fresh = text.encode()
+        if content == fresh:
+            continue
+        written.append(path)
+        if content is not None:
+            entry = lock.entries.get(tree.shown(path))
+            if entry is None or entry.digest != digest_of(content):
+                edited.append(_edited(tree, path))
+    prefix = tree.shown("gen") + "/"
+    for shown, entry in lock.entries.items():
+        path = f"gen/{shown.removeprefix(prefix)}"
+        if entry.kind != "gen" or not shown.startswith(prefix) or path in texts:
+            continue
+        content = _content(tree.package / path)
+        if content is not None:
+            removed.append(path)
+            if entry.digest != digest_of(content):
+                edited.append(_edited(tree, path))
+    return Change(written=tuple(written), removed=tuple(removed)), edited
+
+
+def publish(tree: Tree, texts: Mapping[str, str], change: Change, lock: Lock) -> None:
+    """Put the new tree and its lock in place of the old ones."""
+    text = lock.text()
+    if not change.written and not change.removed:
+        if _content(tree.project / _LOCK) != text.encode():
+            _replace(tree.project / _LOCK, text)
+        return
+    stage = tree.package / _NEW
+    tree.package.mkdir(parents=True, exist_ok=True)
+    for folder in _package_folders(tree):
+        if not (folder / "__init__.py").exists():
+            docstring = f'"""The package {folder.name}."""\n'
+            (folder / "__init__.py").write_text(docstring, encoding="utf-8")
+    _carry(tree.gen, stage, {*change.written, *change.removed})
+    for path in change.written:
+        target = stage / path.removeprefix("gen/")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(texts[path], encoding="utf-8", newline="\n")
+    (tree.project / _NEXT).write_text(text, encoding="utf-8", newline="\n")
+    _exchange(stage, tree.gen)
+    (tree.project / _NEXT).replace(tree.project / _LOCK)
+    shutil.rmtree(stage, ignore_errors=True)
+    shutil.rmtree(tree.package / _OLD, ignore_errors=True)
+
+
+def _edited(tree: Tree, path: str) -> Diagnostic:
+    shown = tree.shown(path)
+    text = (
+        f"{shown} was changed by hand: move the change to resources/ or a subclass, "
+        "or `forgecore build --force` overwrites it"
+    )
+    return Diagnostic("edited", Span(SourceFile(shown, ""), 1, 1, 2), text)
+
+
+def _package_folders(tree: Tree) -> Iterator[Path]:
+    folder = tree.package
+    while folder != tree.project and folder.name != "src":
+        yield folder
+        folder = folder.parent
+
+
+def _carry(gen: Path, stage: Path, without: set[str]) -> None:
+    """Link what stays into the stage; files that are not ours stay as well."""
+    stage.mkdir(parents=True)
+    if not gen.is_dir():
+        return
+    for folder, names, files in os.walk(gen):
+        names[:] = [name for name in names if name != "__pycache__"]
+        for name in files:
+            source = Path(folder) / name
+            relative = source.relative_to(gen)
+            if f"gen/{relative.as_posix()}" in without:
+                continue
+            target = stage / relative
+            target.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                target.hardlink_to(source)
+            except OSError:
+                shutil.copy2(source, target, follow_symlinks=False)
+
+
+def _exchange(new: Path, old: Path) -> None:
+    if not old.exists():
+        new.rename(old)
+        return
+    if _rename_exchange(new, old):
+        return
+    # Two renames where the system has no exchange; `settle` undoes the first alone.
+    aside = old.with_name(_OLD)
+    old.rename(aside)
+    new.rename(old)
+
+
+def _rename_exchange(new: Path, old: Path) -> bool:
+    try:
+        rename = ctypes.CDLL(None, use_errno=True).renameat2
+    except (AttributeError, OSError, TypeError):
+        return False
+    return bool(rename(_HERE, os.fsencode(new), _HERE, os.fsencode(old), _EXCHANGE) == 0)
+
+
+def _holds(tree: Tree, lock: Lock) -> bool:
+    return all(
+        (content := _content(tree.project / path)) is not None
+        and digest_of(content) == entry.digest
+        for path, entry in lock.entries.items()
+        if entry.kind == "gen"
+    )
+
+
+def _content(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        return None
+
+
+def _replace(path: Path, text: str) -> None:
+    following = path.with_name(path.name + ".next")
+    following.write_text(text, encoding="utf-8", newline="\n")
+    following.replace(path)
