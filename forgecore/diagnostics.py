@@ -37,6 +37,7 @@ CODES: Final[dict[str, str]] = {
     "unknown-slot": "A fragment for a slot that nobody declares.",
     "bad-template": "A template that is missing, does not compile, or uses what it may not.",
     "bad-fragment": "A fragment whose text does not fit its slot.",
+    "migration": "A migration that cannot be written or applied.",
     "edited": "A generated file was changed by hand.",
 }
 """Every code of the core. A plugin's codes start with its name and a slash."""

@@ -77,7 +77,7 @@ def explain(error: Exception) -> tuple[str, int] | None:
         case BuildError():
             count = len([d for d in error.diagnostics if d.severity == "error"])
             shown = "\n".join(diagnostic.render() for diagnostic in error.diagnostics)
-            return f"{shown}\n{count} error{'s' if count > 1 else ''}, nothing written", INPUT
+            return f"{shown}\n{count} error{'s' if count > 1 else ''}", INPUT
         case EnvironmentFailedError() | DatabaseUnavailableError():
             return f"error: {error}", ENVIRONMENT
         case SettingsError():

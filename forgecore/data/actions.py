@@ -294,4 +294,4 @@ def _refers(child: Resource, relation: Relation, parent: Resource) -> str:
         parts.append(f"{table}.id <> old.id")
     if child.soft_delete:
         parts.append(f"{table}.deleted_at IS NULL")
-    return " AND ".join(parts)
+    return "\n            AND ".join(parts)

@@ -1,0 +1,1 @@
+"""The database of a project: the embedded server, and migrations."""

@@ -1,0 +1,197 @@
+"""Apply migrations: plugins' first, then the project's files, each once and remembered.
+
+Two runners at once: one waits for the other, and then finds nothing to do.
+"""
+
+import hashlib
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+
+import psycopg
+from attrs import frozen
+from psycopg import Connection
+
+from forgecore.source import SourceFile, Span
+
+APPLICATION: Final = "application"
+_FILE: Final = re.compile(r"(\d{14})_[a-z0-9_]+\.sql")
+_LOCK: Final = 0x666F726765  # "forge"
+_NO_TRANSACTION: Final = "-- forgecore: no transaction"
+
+_PREPARE: Final = """
+CREATE SCHEMA IF NOT EXISTS forge;
+CREATE TABLE IF NOT EXISTS forge.migrations (
+    owner text NOT NULL,
+    version text NOT NULL,
+    hash text NOT NULL,
+    applied_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (owner, version)
+)"""
+_APPLIED: Final = "SELECT owner, version, hash, applied_at FROM forge.migrations"
+_RECORD: Final = "INSERT INTO forge.migrations (owner, version, hash) VALUES (%s, %s, %s)"
+_FORGET: Final = "DELETE FROM forge.migrations WHERE owner = %s AND version = %s"
+
+
+class MigrationError(Exception):
+    """A migration that cannot be applied. `span` is the place in its file, if it is known."""
+
+    def __init__(self, text: str, span: Span | None = None) -> None:
+        super().__init__(text)
+        self.span = span
+
+
+@frozen(kw_only=True)
+class Step:
+    """A migration of a plugin or of the project: `owner` is the plugin, or `application`."""
+
+    owner: str
+    version: str
+    shown: str
+    text: str
+
+    @property
+    def digest(self) -> str:
+        """The hash that the database remembers."""
+        return hashlib.sha256(self.text.encode()).hexdigest()
+
+
+@frozen(kw_only=True)
+class State:
+    """A step, and when it was applied; `changed` if its text is another one now."""
+
+    step: Step
+    applied_at: datetime | None
+    changed: bool
+
+
+def project_steps(folder: Path, project: Path) -> list[Step]:
+    """Return the files of `migrations/` in the order of their names."""
+    steps: list[Step] = []
+    for path in sorted(folder.glob("*.sql")):
+        if path.name.endswith(".down.sql"):
+            continue
+        shown = path.relative_to(project).as_posix()
+        if not _FILE.fullmatch(path.name):
+            raise MigrationError(f"{shown} is not called <yyyymmddhhmmss>_<name>.sql")
+        text = path.read_text(encoding="utf-8")
+        steps.append(Step(owner=APPLICATION, version=path.stem, shown=shown, text=text))
+    return steps
+
+
+def states(conn: Connection[Any], steps: Sequence[Step]) -> list[State]:
+    """Return each step with what the database remembers of it."""
+    applied = _applied(conn)
+    return [
+        State(
+            step=step,
+            applied_at=found[1] if (found := applied.get((step.owner, step.version))) else None,
+            changed=found is not None and found[0] != step.digest,
+        )
+        for step in steps
+    ]
+
+
+def up(url: str, steps: Sequence[Step]) -> Iterator[Step]:
+    """Apply what has not been applied yet, and give each step that was.
+
+    MigrationError if a file was changed after it ran, or fails; what came before it stays.
+    """
+    with _runner(url) as conn:
+        conn.execute(_PREPARE)
+        known = states(conn, steps)
+        if changed := [state.step.shown for state in known if state.changed]:
+            raise MigrationError(f"changed after it was applied: {', '.join(changed)}")
+        for state in known:
+            if state.applied_at is None:
+                _apply(conn, state.step)
+                yield state.step
+
+
+def down(url: str, steps: Sequence[Step], folder: Path) -> Step | None:
+    """Undo the newest applied file by its down file; None if nothing is applied."""
+    with _runner(url) as conn:
+        own = [state for state in states(conn, steps) if state.step.owner == APPLICATION]
+        newest = next((state.step for state in reversed(own) if state.applied_at), None)
+        if newest is None:
+            return None
+        path = folder / f"{newest.version}.down.sql"
+        if not path.is_file():
+            raise MigrationError(f"{newest.shown} has no down file: {path.name} would be it")
+        step = Step(
+            owner=newest.owner,
+            version=newest.version,
+            shown=str(Path(newest.shown).with_name(path.name)),
+            text=path.read_text(encoding="utf-8"),
+        )
+        with conn.transaction():
+            _run(conn, step)
+            conn.execute(_FORGET, (step.owner, step.version))
+        return newest
+
+
+def write_file(folder: Path, name: str, statements: Sequence[str], now: datetime) -> Path:
+    """Write a new migration file behind the newest one, and return its path."""
+    folder.mkdir(exist_ok=True)
+    newest = max((path.name[:14] for path in folder.glob("*.sql")), default="")
+    stamp = now.astimezone(UTC)
+    while stamp.strftime("%Y%m%d%H%M%S") <= newest:
+        stamp += timedelta(seconds=1)
+    path = folder / f"{stamp.strftime('%Y%m%d%H%M%S')}_{name}.sql"
+    head = (
+        "-- Written by `forgecore migrate diff`. Yours to change until it has run.\n"
+        "SET LOCAL lock_timeout = '5s';"
+    )
+    path.write_text("\n\n".join([head, *statements]) + "\n", encoding="utf-8", newline="\n")
+    return path
+
+
+@contextmanager
+def _runner(url: str) -> Iterator[Connection[Any]]:
+    with psycopg.connect(url, autocommit=True, prepare_threshold=None) as conn:
+        # Held by the session: it ends with the process, however that ends.
+        conn.execute("SELECT pg_advisory_lock(%s)", (_LOCK,))
+        row = conn.execute("SELECT current_schema()").fetchone()
+        if row is not None and row[0] == "forge":
+            raise MigrationError(
+                "the search path leads to the schema forge, which is forgecore's own: "
+                "ALTER ROLE ... SET search_path = public"
+            )
+        yield conn
+
+
+def _applied(conn: Connection[Any]) -> dict[tuple[str, str], tuple[str, datetime]]:
+    try:
+        rows = conn.execute(_APPLIED).fetchall()
+    except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName):
+        return {}
+    return {(owner, version): (digest, at) for owner, version, digest, at in rows}
+
+
+def _apply(conn: Connection[Any], step: Step) -> None:
+    if step.text.startswith(_NO_TRANSACTION):
+        _run(conn, step)
+        conn.execute(_RECORD, (step.owner, step.version, step.digest))
+        return
+    with conn.transaction():
+        _run(conn, step)
+        conn.execute(_RECORD, (step.owner, step.version, step.digest))
+
+
+def _run(conn: Connection[Any], step: Step) -> None:
+    try:
+        conn.execute(step.text.encode())
+    except psycopg.Error as error:
+        said = error.diag.message_primary or str(error)
+        raise MigrationError(said, _place(step, error)) from error
+
+
+def _place(step: Step, error: psycopg.Error) -> Span:
+    source = SourceFile(step.shown, step.text)
+    position = int(error.diag.statement_position or 1) - 1
+    before = step.text[:position]
+    column = position - (before.rfind("\n") + 1) + 1
+    return Span(source, before.count("\n") + 1, column, column + 1)
