@@ -171,7 +171,9 @@ def make(project: Path, builtin: Sequence[Plugin]) -> Output:
     rendered, faults = render_files(planned)
     diagnostics += faults
     _stop_at_errors(diagnostics)
-    texts, faults = format_texts({file.path: file.text for file in rendered}, tree.package)
+    texts, faults = format_texts(
+        {file.path: file.text for file in rendered}, tree.package, tree.project
+    )
     diagnostics += faults
     _stop_at_errors(diagnostics)
     return Output(

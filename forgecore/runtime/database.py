@@ -38,8 +38,8 @@ _UNAVAILABLE: Final = "no database answers: start it, or set FORGE_DATABASE_URL"
 class Transaction:
     """An open transaction. It is accepted wherever a connection is."""
 
-    def __init__(self, conn: Connection[TupleRow], owner: object, depth: int = 0) -> None:
-        self._conn: Connection[TupleRow] | None = conn
+    def __init__(self, conn: Connection[TupleRow] | None, owner: object, depth: int = 0) -> None:
+        self._conn = conn
         self._depth = depth
         self.owner = owner
 
@@ -86,8 +86,10 @@ class Transaction:
 class AsyncTransaction:
     """An open transaction of an AsyncDatabase. It is accepted wherever a connection is."""
 
-    def __init__(self, conn: AsyncConnection[TupleRow], owner: object, depth: int = 0) -> None:
-        self._conn: AsyncConnection[TupleRow] | None = conn
+    def __init__(
+        self, conn: AsyncConnection[TupleRow] | None, owner: object, depth: int = 0
+    ) -> None:
+        self._conn = conn
         self._depth = depth
         self.owner = owner
 
@@ -105,12 +107,14 @@ class AsyncTransaction:
 
     async def execute(self, query: LiteralString, params: Values = None) -> AsyncCursor[TupleRow]:
         """Run a statement in the transaction and return psycopg's cursor."""
-        return await self.connection.execute(query, params)
+        async with self.borrow() as conn:
+            return await conn.execute(query, params)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncGenerator["AsyncTransaction"]:
         """Open a savepoint: an error that leaves the block undoes the block alone."""
-        conn = self.connection
+        async with self.borrow() as conn:
+            pass
         name: LiteralString = "forge_" + "i" * (self._depth + 1)
         await conn.execute(f"SAVEPOINT {name}")
         inner = AsyncTransaction(conn, self.owner, self._depth + 1)

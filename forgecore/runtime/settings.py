@@ -7,7 +7,7 @@ wins over the file and replaces the whole value: FORGE_<SECTION>_<KEY>.
 import os
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from functools import lru_cache
 from pathlib import Path
@@ -73,7 +73,7 @@ def structure(cls: type[S], table: Mapping[str, object]) -> tuple[S | None, list
             values[key] = _convert(hints[key], value)
             _validate(known[key], values[key])
         except _ValueProblem as error:
-            problems.append(Problem((key, *error.path), error.text))
+            problems.extend(Problem((key, *path), text) for path, text in error.found)
     problems.extend(
         Problem((), f"`{name}` is missing")
         for name, attribute in known.items()
@@ -97,8 +97,9 @@ def from_environment(
             value = _convert(hints[attribute.name], parse_text(hints[attribute.name], text))
             _validate(attribute, value)
         except _ValueProblem as error:
-            where = f" ({'.'.join(error.path)})" if error.path else ""
-            problems.append((variable, f"{error.text}{where}"))
+            for path, text in error.found:
+                where = f"`{'.'.join(path)}` " if path else ""
+                problems.append((variable, f"{where}{text}"))
         else:
             values[attribute.name] = value
     return values, problems
@@ -196,11 +197,18 @@ def snake_name(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9]+", "_", words).strip("_").lower() or "project"
 
 
+class LimitError(ValueError):
+    """What a settings validator raises: each fault by the key below the attribute's own."""
+
+    def __init__(self, faults: Mapping[str, str]) -> None:
+        super().__init__("; ".join(f"{key} {text}" for key, text in faults.items()))
+        self.faults = dict(faults)
+
+
 class _ValueProblem(Exception):  # noqa: N818 -- never leaves this module
-    def __init__(self, text: str, path: tuple[str, ...] = ()) -> None:
+    def __init__(self, text: str = "", found: Iterable[tuple[tuple[str, ...], str]] = ()) -> None:
         super().__init__(text)
-        self.text = text
-        self.path = path
+        self.found = list(found) or [((), text)]
 
 
 @lru_cache(maxsize=4)
@@ -249,24 +257,28 @@ def _convert(hint: Any, value: object) -> object:  # noqa: ANN401
             return float(value)
         case list() if origin is tuple:
             inner = get_args(hint)[0]
-            return tuple(
-                _at(str(index), inner, item)
-                for index, item in enumerate(cast("list[object]", value))
-            )
+            items = enumerate(cast("list[object]", value))
+            return tuple(_each(inner, [(str(index), item) for index, item in items]).values())
         case Mapping() if _is_mapping(origin):
             inner = get_args(hint)[1]
             pairs = cast("Mapping[str, object]", value)
-            return {key: _at(key, inner, item) for key, item in pairs.items()}
+            return _each(inner, list(pairs.items()))
         case _:
             pass
     raise _ValueProblem(f"must be {describe(hint)}")
 
 
-def _at(key: str, hint: Any, value: object) -> object:  # noqa: ANN401
-    try:
-        return _convert(hint, value)
-    except _ValueProblem as error:
-        raise _ValueProblem(error.text, (key, *error.path)) from None
+def _each(hint: Any, pairs: list[tuple[str, object]]) -> dict[str, object]:  # noqa: ANN401
+    values: dict[str, object] = {}
+    found: list[tuple[tuple[str, ...], str]] = []
+    for key, value in pairs:
+        try:
+            values[key] = _convert(hint, value)
+        except _ValueProblem as error:
+            found.extend(((key, *path), text) for path, text in error.found)
+    if found:
+        raise _ValueProblem(found=found)
+    return values
 
 
 def describe(hint: Any) -> str:  # noqa: ANN401
@@ -295,17 +307,9 @@ def _validate(attribute: "Attribute[Any]", value: object) -> None:
     try:
         attribute.validator(cast("Any", None), attribute, value)
     except LimitError as error:
-        raise _ValueProblem(str(error), error.path) from None
+        raise _ValueProblem(found=[((key,), text) for key, text in error.faults.items()]) from None
     except (ValueError, TypeError) as error:
         raise _ValueProblem(_plain(attribute, error)) from None
-
-
-class LimitError(ValueError):
-    """What a settings validator raises to name a key below its own."""
-
-    def __init__(self, text: str, *path: str) -> None:
-        super().__init__(text)
-        self.path = path
 
 
 def _plain(attribute: "Attribute[Any]", error: Exception) -> str:

@@ -1,11 +1,13 @@
 """Format generated Python with ruff, by the configuration that ruff finds for these paths."""
 
+import os
 import re
 import shutil
 import subprocess
 import sysconfig
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 
@@ -20,17 +22,14 @@ def formatter_version() -> str:
 
 
 def format_texts(
-    texts: Mapping[str, str], package: Path
+    texts: Mapping[str, str], package: Path, project: Path
 ) -> tuple[dict[str, str], list[Diagnostic]]:
     """Return `texts`, by path relative to `package`, formatted and with imports in order.
 
     They are staged in a folder beside their place, so that ruff finds the same configuration.
     """
     python = {path: text for path, text in texts.items() if path.endswith(".py")}
-    if not python:
-        return dict(texts), []
-    near = next(folder for folder in (package, *package.parents) if folder.is_dir())
-    with tempfile.TemporaryDirectory(prefix=MARK, dir=near) as name:
+    with _made(package), tempfile.TemporaryDirectory(prefix=MARK, dir=package) as name:
         stage = Path(name)
         for path, text in python.items():
             target = stage / path
@@ -38,17 +37,34 @@ def format_texts(
             target.write_text(text, encoding="utf-8", newline="\n")
         listed = stage / ".files"
         listed.write_text("\n".join(str(stage / path) for path in python), encoding="utf-8")
-        ruff = _ruff()
         common = ["--no-cache", "--no-force-exclude", f"@{listed}"]
         sorting = ["check", "--fix-only", "--select", "I", "--exit-zero", *common]
         for arguments in (sorting, ["format", *common]):
-            run = subprocess.run([ruff, *arguments], capture_output=True, text=True, check=False)
+            run = subprocess.run(
+                [_ruff(), *arguments],
+                # What is first-party depends on the folder; a user's own settings must not count.
+                cwd=project,
+                env={"HOME": name, "XDG_CONFIG_HOME": name, "PATH": os.environ.get("PATH", "")},
+                capture_output=True,
+                text=True,
+                check=False,
+            )
             if run.returncode:
                 return {}, [_refused(run.stderr, stage, python)]
-        return {
-            **texts,
-            **{path: (stage / path).read_text(encoding="utf-8") for path in python},
-        }, []
+        formatted = {path: (stage / path).read_text(encoding="utf-8") for path in python}
+    return {**texts, **formatted}, []
+
+
+@contextmanager
+def _made(folder: Path) -> Iterator[None]:
+    """Make a folder for the time of the block, if it is not there: imports sort by it."""
+    missing = [one for one in (folder, *folder.parents) if not one.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    finally:
+        for one in missing:
+            one.rmdir()
 
 
 def _refused(stderr: str, stage: Path, texts: Mapping[str, str]) -> Diagnostic:

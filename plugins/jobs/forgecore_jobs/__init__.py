@@ -1,0 +1,19 @@
+"""Jobs in Postgres: enqueued with the record they belong to, run under Dramatiq."""
+
+from forgecore_jobs.enqueue import enqueue, enqueue_async, enqueues
+from forgecore_jobs.job import AsyncJob, Cancel, Discard, Job, JobArgs, Snooze
+from forgecore_jobs.worker import Worker, worker
+
+__all__ = [
+    "AsyncJob",
+    "Cancel",
+    "Discard",
+    "Job",
+    "JobArgs",
+    "Snooze",
+    "Worker",
+    "enqueue",
+    "enqueue_async",
+    "enqueues",
+    "worker",
+]

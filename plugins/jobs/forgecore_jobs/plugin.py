@@ -1,0 +1,94 @@
+"""The hookimpls of the jobs plugin."""
+
+import importlib.resources
+from collections.abc import Iterable
+
+import click
+
+from forgecore.plugin import (
+    CheckContext,
+    CommandsContext,
+    ConfigContext,
+    Diagnostic,
+    Fragment,
+    FragmentsContext,
+    GeneratedFile,
+    Migration,
+    MigrationsContext,
+    OptionsContext,
+    RenderContext,
+    ResourceOptions,
+    ScaffoldContext,
+    ScaffoldFile,
+    hookimpl,
+)
+from forgecore_jobs.checks import (
+    bad_kinds,
+    cascades,
+    declared_hooks,
+    missing_workers,
+    unknown_queues,
+)
+from forgecore_jobs.options import Hooks
+from forgecore_jobs.settings import JobsSettings
+from forgecore_jobs.views import dramatiq_file, fragments, stub_files, wiring_file
+
+
+@hookimpl
+def forgecore_config(ctx: ConfigContext) -> type:  # noqa: ARG001
+    """Give [jobs]."""
+    return JobsSettings
+
+
+@hookimpl
+def forgecore_options(ctx: OptionsContext) -> Iterable[ResourceOptions]:  # noqa: ARG001
+    """Give [[hooks.after_create]] and its sisters."""
+    return (ResourceOptions("hooks", Hooks),)
+
+
+@hookimpl
+def forgecore_check(ctx: CheckContext) -> Iterable[Diagnostic]:
+    """Report kinds, queues and cascades that cannot be, and kinds without a worker."""
+    hooks = declared_hooks(ctx.resources)
+    yield from bad_kinds(ctx, hooks)
+    yield from unknown_queues(ctx, hooks, ctx.config(JobsSettings).limits)
+    yield from cascades(ctx)
+    yield from missing_workers(ctx, hooks)
+
+
+@hookimpl
+def forgecore_render(ctx: RenderContext) -> Iterable[GeneratedFile]:
+    """Give gen/jobs."""
+    yield wiring_file(declared_hooks(ctx.resources))
+    yield dramatiq_file(ctx.ir.package)
+
+
+@hookimpl
+def forgecore_fragments(ctx: FragmentsContext) -> Iterable[Fragment]:
+    """Give the outbox arms, and the arguments classes."""
+    return fragments(ctx.ir.package, declared_hooks(ctx.resources))
+
+
+@hookimpl
+def forgecore_scaffold(ctx: ScaffoldContext) -> Iterable[ScaffoldFile]:
+    """Give the workers to begin with."""
+    return stub_files(ctx.ir.package, declared_hooks(ctx.resources))
+
+
+@hookimpl
+def forgecore_migrations(ctx: MigrationsContext) -> Iterable[Migration]:  # noqa: ARG001
+    """Give the tables of the schema forge."""
+    folder = importlib.resources.files("forgecore_jobs").joinpath("migrations")
+    for path in folder.iterdir():
+        number, _, name = path.name.removesuffix(".sql").partition("_")
+        if path.name.endswith(".sql"):
+            sql = path.read_text(encoding="utf-8")
+            yield Migration(number=int(number), name=name, sql=sql)
+
+
+@hookimpl
+def forgecore_commands(ctx: CommandsContext) -> Iterable[click.Command]:  # noqa: ARG001
+    """Give `forgecore jobs`."""
+    from forgecore_jobs.commands import jobs  # noqa: PLC0415 -- a build needs no dramatiq
+
+    return (jobs,)

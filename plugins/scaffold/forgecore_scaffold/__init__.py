@@ -1,0 +1,1 @@
+"""Scaffolds: files that are written once and are the user's from then on."""

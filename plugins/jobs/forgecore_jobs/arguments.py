@@ -1,0 +1,58 @@
+"""Arguments as JSON: what an enqueue writes."""
+
+import json
+from collections.abc import Mapping
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from enum import Enum
+from typing import Any, Final, cast
+from uuid import UUID
+
+import attrs
+
+from forgecore.runtime import EnqueueError, rules
+from forgecore_jobs.job import JobArgs
+
+LARGEST: Final = 1 << 20
+"""Bytes of a job's arguments as JSON. What is larger belongs into a table or a bucket."""
+
+
+def to_json(args: JobArgs) -> dict[str, Any]:
+    """Return the fields of `args`; EnqueueError names the one that cannot be stored."""
+    if not attrs.has(type(args)) or isinstance(args, type):
+        raise EnqueueError([str(getattr(args, "kind", args))], "its arguments are no attrs class")
+    values: dict[str, Any] = {}
+    for attribute in attrs.fields(cast("Any", type(args))):
+        try:
+            value = _plain(getattr(args, attribute.name))
+        except TypeError as error:
+            raise EnqueueError([args.kind], f"`{attribute.name}` {error}") from None
+        if value is not None and (fault := rules.json(value)) is not None:
+            raise EnqueueError([args.kind], f"`{attribute.name}` {fault[1]}")
+        values[attribute.name] = value
+    if (size := len(json.dumps(values))) > LARGEST:
+        raise EnqueueError([args.kind], f"its arguments are {size} bytes, {LARGEST} at most")
+    return values
+
+
+def _plain(value: object) -> object:
+    match value:
+        case None | bool() | int() | float() | str():
+            return value.value if isinstance(value, Enum) else value
+        case UUID() | Decimal():
+            return str(value)
+        case datetime() | date() | time():
+            return value.isoformat()
+        case timedelta():
+            return value.total_seconds()
+        case Enum():
+            return _plain(value.value)
+        case list() | tuple() | set() | frozenset():
+            return [_plain(item) for item in cast("list[object]", value)]
+        case Mapping():
+            return {str(key): _plain(item) for key, item in cast("Any", value).items()}
+        case _ if attrs.has(type(value)):
+            cls = cast("Any", type(value))
+            return {one.name: _plain(getattr(value, one.name)) for one in attrs.fields(cls)}
+        case _:
+            raise TypeError(f"of type {type(value).__name__} has no JSON form")

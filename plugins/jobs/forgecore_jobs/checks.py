@@ -1,0 +1,157 @@
+"""The jobs plugin's rules: kinds, queues, and workers that are not there yet."""
+
+import ast
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from attrs import frozen
+
+from forgecore.names import fault_of_snake
+from forgecore.plugin import CheckContext, Diagnostic, Resource, near, pascal
+from forgecore_jobs.options import EVENTS, Hook, Hooks
+
+CODES: Final[Mapping[str, str]] = {
+    "jobs/bad-kind": "A kind whose name cannot be one.",
+    "jobs/duplicate-kind": "A kind that two resources name, or one event twice.",
+    "jobs/unknown-queue": "A queue that [jobs.queues] does not have.",
+    "jobs/cascade": "A cascade that would delete past after_delete hooks.",
+    "jobs/no-worker": "A kind that no function under resources/ runs; the build goes on.",
+}
+"""The codes of this plugin's diagnostics."""
+
+
+@frozen(kw_only=True)
+class Declared:
+    """A hook where it was declared."""
+
+    resource: Resource
+    event: str
+    hook: Hook
+
+    @property
+    def args(self) -> str:
+        """The name of the kind's arguments class."""
+        return f"{pascal(self.hook.kind)}Args"
+
+
+def declared_hooks(resources: Sequence[Resource]) -> list[Declared]:
+    """Return every hook of the schema, by resource, event and declaration."""
+    return [
+        Declared(resource=resource, event=event, hook=hook)
+        for resource in resources
+        for event in EVENTS
+        for hook in (resource.options(Hooks) or Hooks()).of(event)
+    ]
+
+
+def bad_kinds(ctx: CheckContext, hooks: Sequence[Declared]) -> Iterator[Diagnostic]:
+    """Report kinds that cannot be names, or that collide."""
+    first: dict[str, Declared] = {}
+    for one in hooks:
+        kind, span = one.hook.kind, ctx.span(one.hook, "kind")
+        if fault := fault_of_snake(kind):
+            yield Diagnostic("jobs/bad-kind", span, f"the kind `{kind}` {fault}")
+        if one.args in {one.resource.name, f"{one.resource.name}Columns"}:
+            text = f"the kind `{kind}` would hide the resource's class `{one.args}`"
+            yield Diagnostic("jobs/bad-kind", span, text)
+        other = first.setdefault(one.args, one)
+        if other is one:
+            continue
+        place = ctx.span(other.hook, "kind")
+        also = [(place, "the other one")] if place else []
+        if other.hook.kind != kind:
+            text = f"the kinds `{other.hook.kind}` and `{kind}` both become `{one.args}`"
+            yield Diagnostic("jobs/bad-kind", span, text, also=also)
+        elif other.resource is not one.resource:
+            text = f"the kind `{kind}` belongs to two resources, and its arguments to neither"
+            yield Diagnostic("jobs/duplicate-kind", span, text, also=also)
+        elif other.event == one.event:
+            text = f"`{one.event}` names the kind `{kind}` twice"
+            yield Diagnostic("jobs/duplicate-kind", span, text, also=also)
+
+
+def unknown_queues(
+    ctx: CheckContext, hooks: Sequence[Declared], queues: Mapping[str, int]
+) -> Iterator[Diagnostic]:
+    """Report queues that no worker process would serve."""
+    for one in hooks:
+        if one.hook.queue not in queues:
+            text = f"queue `{one.hook.queue}` is not in [jobs.queues]"
+            suggestion = near(one.hook.queue, queues)
+            span = ctx.span(one.hook, "queue")
+            yield Diagnostic("jobs/unknown-queue", span, text, suggestion)
+
+
+def cascades(ctx: CheckContext) -> Iterator[Diagnostic]:
+    """Report cascades onto resources whose deletion enqueues jobs."""
+    for resource in ctx.resources:
+        options = resource.options(Hooks)
+        if options is None or not options.after_delete:
+            continue
+        for relation in resource.relations:
+            if relation.on_delete == "cascade":
+                text = (
+                    f"{resource.name} has after_delete hooks, and Postgres would delete past them: "
+                    "use restrict, or delete in code"
+                )
+                yield Diagnostic("jobs/cascade", ctx.span(relation, "on_delete"), text)
+
+
+def missing_workers(ctx: CheckContext, hooks: Sequence[Declared]) -> Iterator[Diagnostic]:
+    """Report kinds without a worker, with the command or the lines that bring one."""
+    known = _worked(ctx.folder / "resources")
+    for one in {one.args: one for one in reversed(hooks)}.values():
+        if one.args in known:
+            continue
+        path = f"resources/{one.resource.snake}/jobs.py"
+        if not (ctx.folder / path).is_file():
+            text = f"kind {one.hook.kind} has no worker: forgecore scaffold {one.resource.snake}"
+        else:
+            text = f"kind {one.hook.kind} has no worker; add to {path}:\n{_lines(ctx, one)}"
+        span = ctx.span(one.hook, "kind")
+        yield Diagnostic("jobs/no-worker", span, text, severity="warning")
+
+
+def moment(event: str, resource: Resource) -> str:
+    """Return when a kind of this event runs, in words."""
+    deed = {
+        "after_create": "created",
+        "after_update": "changed",
+        "after_delete": "deleted",
+    }[event]
+    article = "an" if resource.words[:1] in "aeiou" else "a"
+    return f"{deed} {article} {resource.words}"
+
+
+def _lines(ctx: CheckContext, one: Declared) -> str:
+    module = f"{ctx.ir.package}.gen.actions.{one.resource.snake}"
+    return "\n".join(
+        [
+            f"    from {module} import {one.args}",
+            "",
+            f"    @worker({one.args})",
+            f"    def {one.hook.kind}(args: {one.args}, job: Job) -> None:",
+            f'        """Runs after the transaction that {moment(one.event, one.resource)}."""',
+        ]
+    )
+
+
+def _worked(folder: Path) -> set[str]:
+    """Return the arguments classes that @worker is called with; the files are not imported."""
+    found: set[str] = set()
+    for path in sorted(folder.glob("*/jobs.py")):
+        try:
+            tree = ast.parse(path.read_text(encoding="utf-8"))
+        except (SyntaxError, UnicodeDecodeError, OSError):
+            continue
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call) and _name(node.func) == "worker" and node.args:
+                found.add(_name(node.args[0]))
+    return found
+
+
+def _name(node: ast.expr) -> str:
+    if isinstance(node, ast.Attribute):
+        return node.attr
+    return node.id if isinstance(node, ast.Name) else ""

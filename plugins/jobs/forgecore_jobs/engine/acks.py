@@ -1,0 +1,78 @@
+"""Acks: outcomes gathered from every thread and written in batches, until they are written."""
+
+import threading
+import time
+from collections import deque
+from typing import Final
+
+import psycopg
+
+from forgecore_jobs.engine.store import Settled, Store, log
+
+_WINDOW_S: Final = 0.002
+_PAUSE_S: Final = 1.0
+_MOST: Final = 500
+
+
+class Acks:
+    """A thread that writes outcomes. What it could not write, it keeps and tries again."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        # A deque: swapping a list for a new one loses what a thread appends in between.
+        self._waiting: deque[Settled] = deque()
+        self._wake = threading.Event()
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._loop, name="forge-acks", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def put(self, settled: Settled) -> None:
+        """Hand an outcome over; it is written within milliseconds."""
+        self._waiting.append(settled)
+        self._wake.set()
+
+    def stop(self, timeout_s: float) -> int:
+        """Write what is left and end the thread; return how many outcomes could not be written."""
+        self._stopped.set()
+        self._wake.set()
+        self._thread.join(timeout_s)
+        return len(self._waiting)
+
+    def _loop(self) -> None:
+        while not (self._stopped.is_set() and not self._waiting):
+            self._wake.wait(_PAUSE_S)
+            self._wake.clear()
+            if not self._stopped.is_set():
+                time.sleep(_WINDOW_S)
+            while self._waiting:
+                batch = [self._waiting[index] for index in range(min(len(self._waiting), _MOST))]
+                if not self._write(batch):
+                    break
+                for _ in batch:
+                    self._waiting.popleft()
+
+    def _write(self, batch: list[Settled]) -> bool:
+        try:
+            held = self._store.settle(batch)
+        except psycopg.OperationalError as error:
+            log.warning("acks.failed", error=str(error).strip(), waiting=len(self._waiting))
+            self._stopped.wait(_PAUSE_S)
+            return False
+        except psycopg.Error as error:
+            # One outcome that cannot be written must not hold up the others.
+            if len(batch) > 1:
+                for one in batch:
+                    self._write([one])
+                return True
+            log.error("acks.refused", error=str(error).strip(), job_id=batch[0].claim.id)
+            return True
+        for one in batch:
+            if one.claim.id not in held:
+                claim = one.claim
+                log.warning(
+                    "job.lease_lost", kind=claim.kind, job_id=claim.id, attempt=claim.attempt
+                )
+        return True

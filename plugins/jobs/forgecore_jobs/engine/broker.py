@@ -1,0 +1,223 @@
+"""Dramatiq on the outbox: a broker, a consumer for each queue, an actor for each kind.
+
+The limit of a queue lives in its consumer, which never claims more than is free: what is
+claimed runs, and a killed process holds no more than its limits. Retry, time and delay are
+the row's business, so Dramatiq's own middlewares for them stay out.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Final, cast
+from uuid import NAMESPACE_URL, uuid5
+
+import dramatiq
+import psycopg
+from dramatiq import Message, Middleware
+from dramatiq.broker import Broker, Consumer, MessageProxy
+from dramatiq.middleware import Retries, ShutdownNotifications, TimeLimit
+
+from forgecore_jobs.engine.store import Store, log
+from forgecore_jobs.job import Claim
+from forgecore_jobs.worker import Worker
+
+_SHORTEST_S: Final = 0.02
+_LONGEST_S: Final = 0.5
+_PAUSE_S: Final = 1.0
+
+
+class RefusedMiddlewareError(Exception):
+    """A middleware that cannot stand beside the row's own retries and limits."""
+
+    def __init__(self, middleware: Middleware) -> None:
+        super().__init__(
+            f"{type(middleware).__name__} cannot stand beside forgecore's own retries and limits: "
+            "remove it from the broker's middleware"
+        )
+
+
+class PostgresBroker(Broker):
+    """A broker whose queues are those of [jobs.queues], read from the outbox."""
+
+    def __init__(
+        self,
+        limits: Mapping[str, int],
+        max_attempts: int,
+        middleware: Sequence[Middleware] = (),
+    ) -> None:
+        super().__init__(middleware=list(middleware))
+        self._limits = dict(limits)
+        self._max_attempts = max_attempts
+        self._store: Store | None = None
+        self._worker_id: Callable[[], int] = lambda: 0
+
+    @property
+    def threads(self) -> int:
+        """How many threads it takes to run as much as the limits allow."""
+        return sum(self._limits[queue] for queue in self.queues)
+
+    def attach(self, store: Store, worker_id: Callable[[], int]) -> None:
+        """Say what to claim with; nothing can be consumed before."""
+        self._store = store
+        self._worker_id = worker_id
+
+    def add_middleware(self, middleware: Middleware, **kwargs: Any) -> None:  # noqa: ANN401
+        """Add a middleware; RefusedMiddlewareError for those that the row replaces."""
+        if isinstance(middleware, Retries | TimeLimit | ShutdownNotifications):
+            raise RefusedMiddlewareError(middleware)
+        super().add_middleware(middleware, **kwargs)
+
+    def consume(
+        self, queue_name: str, prefetch: int = 1, timeout: int = 1000
+    ) -> "PostgresConsumer":
+        """Return the consumer of a queue; `timeout` is in milliseconds."""
+        _ = prefetch  # the limit of the queue is the only one
+        if self._store is None:
+            raise RuntimeError("the broker is not attached to a store")
+        kinds = [name for name, actor in self.actors.items() if _is_of(actor)]
+        return PostgresConsumer(
+            store=self._store,
+            worker_id=self._worker_id,
+            queue=queue_name,
+            kinds=kinds,
+            limit=self._limits[queue_name],
+            max_attempts=self._max_attempts,
+            timeout_s=timeout / 1000,
+        )
+
+    def declare_queue(self, queue_name: str) -> None:
+        """Make a queue known; that is what starts its consumer in a running worker."""
+        if queue_name not in self.queues:
+            self.emit_before("declare_queue", queue_name)
+            self.queues[queue_name] = None
+            self.emit_after("declare_queue", queue_name)
+
+    def enqueue(self, message: "Message[Any]", *, delay: int | None = None) -> "Message[Any]":
+        """Refuse: a job needs a connection to be written on, as `forgecore_jobs.enqueue` has."""
+        _ = delay
+        raise TypeError(
+            f"`{message.actor_name}` is enqueued with forgecore_jobs.enqueue(conn, args)"
+        )
+
+    def flush(self, queue_name: str) -> None:
+        """Do nothing: rows are the operator's."""
+
+    def flush_all(self) -> None:
+        """Do nothing: rows are the operator's."""
+
+
+class PostgresConsumer(Consumer):
+    """Claims no more jobs of one queue than there are slots free."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        worker_id: Callable[[], int],
+        queue: str,
+        kinds: Sequence[str],
+        limit: int,
+        max_attempts: int,
+        timeout_s: float,
+    ) -> None:
+        self._store = store
+        self._worker_id = worker_id
+        self._queue = queue
+        self._kinds = kinds
+        self._limit = limit
+        self._max_attempts = max_attempts
+        self._timeout_s = timeout_s
+        self._claimed: list[Claim] = []
+        self._out = 0
+        self._freed = threading.Condition()
+        self._pause_s = _SHORTEST_S
+
+    def __next__(self) -> MessageProxy | None:
+        """Return the next job, or None after the timeout."""
+        deadline = time.monotonic() + self._timeout_s
+        while True:
+            if self._claimed:
+                return MessageProxy(_message(self._claimed.pop(0)))
+            with self._freed:
+                free = self._limit - self._out
+            if free and self._claim(free):
+                continue
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return None
+            with self._freed:
+                self._freed.wait(min(left, self._pause_s))
+
+    def ack(self, message: MessageProxy) -> None:
+        """Free the job's slot; its outcome was handed over before."""
+        _ = message
+        self._free(1)
+
+    def nack(self, message: MessageProxy) -> None:
+        """Free the job's slot; an actor that raised past the runner has no outcome to write."""
+        self.ack(message)
+
+    def requeue(self, messages: Iterable[MessageProxy]) -> None:
+        """Let others run what was claimed and not started."""
+        claims = [cast("Claim", message.args[0]) for message in messages]
+        claims += self._claimed
+        self._claimed = []
+        self._store.give_back(claims)
+        self._free(len(claims))
+
+    def close(self) -> None:
+        """Give back what was claimed and not started. May be called twice."""
+        try:
+            self.requeue([])
+        except psycopg.Error as error:
+            log.warning("claims.not_given_back", queue=self._queue, error=str(error).strip())
+
+    def _claim(self, free: int) -> bool:
+        worker = self._worker_id()
+        try:
+            found = self._store.claim(worker, self._queue, self._kinds, free, self._max_attempts)
+        except psycopg.Error as error:
+            log.warning("claims.failed", queue=self._queue, error=str(error).strip())
+            self._pause_s = _PAUSE_S
+            return False
+        with self._freed:
+            self._out += len(found)
+        self._claimed = found
+        self._pause_s = _SHORTEST_S if found else min(self._pause_s * 2, _LONGEST_S)
+        return bool(found)
+
+    def _free(self, count: int) -> None:
+        with self._freed:
+            self._out -= count
+            self._freed.notify()
+
+
+class JobActor(dramatiq.Actor[..., None]):
+    """The actor of a kind. What it calls is the runner."""
+
+    def __init__(
+        self, worker: Worker[Any], run: Callable[[Claim], None], queue: str, broker: Broker
+    ) -> None:
+        super().__init__(
+            run,
+            broker=broker,
+            actor_name=worker.kind,
+            queue_name=queue,
+            priority=0,
+            options={},
+        )
+
+
+def _is_of(actor: object) -> bool:
+    return isinstance(actor, JobActor)
+
+
+def _message(claim: Claim) -> "Message[Any]":
+    return Message(
+        queue_name=claim.queue,
+        actor_name=claim.kind,
+        args=(claim,),
+        kwargs={},
+        options={"job_id": claim.id, "attempt": claim.attempt},
+        message_id=str(uuid5(NAMESPACE_URL, f"forge.jobs/{claim.id}")),
+    )

@@ -1,0 +1,249 @@
+"""Runner: decode, tenant, log, transaction, the user's function, outcome.
+
+It is the only place where a user's function is called, whatever carries the job.
+"""
+
+import asyncio
+import threading
+import traceback
+from collections.abc import Coroutine, Generator, Mapping
+from contextlib import ExitStack, contextmanager
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from typing import Any, Final
+from uuid import UUID
+
+from attrs import frozen
+from cattrs import Converter, transform_error
+
+from forgecore.runtime import AsyncDatabase, Database, acting
+from forgecore_jobs.backoff import RIVER, Backoff
+from forgecore_jobs.engine.acks import Acks
+from forgecore_jobs.engine.store import Settled, log
+from forgecore_jobs.engine.transaction import (
+    AsyncJobTransaction,
+    JobTransaction,
+    LeaseLostError,
+)
+from forgecore_jobs.job import (
+    Again,
+    AsyncJob,
+    Cancel,
+    Claim,
+    Discard,
+    Failure,
+    Finished,
+    Job,
+    Outcome,
+    Snooze,
+)
+from forgecore_jobs.wiring import Wiring
+from forgecore_jobs.worker import Worker
+
+_LONGEST_TRACEBACK: Final = 16 * 1024
+_LONGEST_MESSAGE: Final = 4 * 1024
+
+
+class ArgumentsError(Exception):
+    """The arguments of a job do not fit the class of its kind."""
+
+
+class EventLoop:
+    """One event loop in a thread of its own, for every `async def` worker of the process."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(
+            target=self._loop.run_forever, name="forge-loop", daemon=True
+        )
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def run(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        """Run a coroutine in the loop and wait for its end."""
+        asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
+
+    def stop(self) -> None:
+        """End the thread."""
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(timeout=1)
+
+
+@frozen(kw_only=True)
+class Runner:
+    """Runs claims and hands their outcomes over. It raises nothing that a worker raised."""
+
+    workers: Mapping[str, Worker[Any]]
+    wiring: Wiring
+    database: Database
+    async_database: AsyncDatabase
+    loop: EventLoop
+    acks: Acks
+
+    def run(self, claim: Claim) -> None:
+        """Run a claim to its outcome, in this thread or in the loop."""
+        if self.workers[claim.kind].is_async:
+            self.loop.run(self._run_async(claim))
+        else:
+            self._run(claim)
+
+    def _run(self, claim: Claim) -> None:
+        worker = self.workers[claim.kind]
+        tx = JobTransaction(self.database)
+        job = Job(tx=tx, log=_log(claim), **_told(claim))
+        settled = Settled(claim=claim, outcome=Finished(state="completed"))
+        try:
+            args = decode(worker, claim)
+            with self._around(job):
+                worker.function(args, job)
+            if tx.is_open:
+                tx.complete(settled)
+                return
+        except LeaseLostError:
+            job.log.warning("job.lease_lost")
+            return
+        except BaseException as error:  # noqa: BLE001 -- a border: a job never takes the thread down
+            settled = Settled(claim=claim, outcome=outcome_of(error, claim, job))
+            _undo(tx, error)
+        self.acks.put(settled)
+
+    async def _run_async(self, claim: Claim) -> None:
+        worker = self.workers[claim.kind]
+        tx = AsyncJobTransaction(self.async_database)
+        job = AsyncJob(tx=tx, log=_log(claim), **_told(claim))
+        settled = Settled(claim=claim, outcome=Finished(state="completed"))
+        try:
+            args = decode(worker, claim)
+            with self._around(job):
+                await worker.function(args, job)
+            if tx.is_open:
+                await tx.complete(settled)
+                return
+        except LeaseLostError:
+            job.log.warning("job.lease_lost")
+            return
+        except BaseException as error:  # noqa: BLE001 -- a border, as above
+            settled = Settled(claim=claim, outcome=outcome_of(error, claim, job))
+            try:
+                await tx.undo(error)
+            except Exception as other:  # noqa: BLE001 -- the server has rolled back by itself
+                job.log.warning("job.rollback_failed", error=str(other).strip())
+        self.acks.put(settled)
+
+    @contextmanager
+    def _around(self, job: Job | AsyncJob) -> Generator[None]:
+        with ExitStack() as stack:
+            stack.enter_context(acting(tenant=job.tenant_id, user=None))
+            for around in self.wiring.around:
+                stack.enter_context(around(job))
+            yield
+
+
+def decode(worker: Worker[Any], claim: Claim) -> object:
+    """Return the claim's arguments as their class; ArgumentsError names the fields at fault."""
+    try:
+        return _CONVERTER.structure(claim.args, worker.args)
+    except Exception as error:  # noqa: BLE001 -- a border: the fields are named
+        faults = "; ".join(transform_error(error, path="args"))
+        raise ArgumentsError(faults) from None
+
+
+def outcome_of(error: BaseException, claim: Claim, job: Job | AsyncJob) -> Outcome:
+    """Return what an exception of a worker means for its job, and log it."""
+    match error:
+        case Snooze():
+            return Again(delay=error.delay)
+        case Cancel():
+            return Finished(state="cancelled")
+        case Discard() | ArgumentsError():
+            job.log.error("job.discarded", error=_said(error))
+            return Finished(state="discarded", failure=_failure(error))
+        case _:
+            return _after_failure(error, claim, job)
+
+
+def _after_failure(error: BaseException, claim: Claim, job: Job | AsyncJob) -> Outcome:
+    failures = claim.failures + 1
+    unexpected = not isinstance(error, Exception)
+    job.log.warning(
+        "job.failed",
+        failures=failures,
+        max_attempts=claim.max_attempts,
+        error=_said(error),
+        exc_info=error if unexpected else None,
+    )
+    if failures < claim.max_attempts:
+        delay = Backoff.parse(claim.backoff or RIVER).delay(failures)
+        return Again(delay=delay, failure=_failure(error))
+    job.log.error(
+        "job.discarded",
+        failures=failures,
+        max_attempts=claim.max_attempts,
+        error=_said(error),
+        exc_info=error,
+    )
+    return Finished(state="discarded", failure=_failure(error))
+
+
+def _failure(error: BaseException) -> Failure:
+    text = "".join(traceback.format_exception(error))
+    return Failure(
+        error=type(error).__qualname__,
+        message=_storable(str(error)[:_LONGEST_MESSAGE]),
+        traceback=_storable(text[-_LONGEST_TRACEBACK:]),
+    )
+
+
+def _said(error: BaseException) -> str:
+    return f"{type(error).__qualname__}: {error}"[:_LONGEST_MESSAGE]
+
+
+def _storable(text: str) -> str:
+    # An error may quote what Postgres has no text for: losing the outcome over it helps nobody.
+    return text.replace("\0", "\\0").encode("utf-8", "backslashreplace").decode()
+
+
+def _undo(tx: JobTransaction, error: BaseException) -> None:
+    try:
+        tx.undo(error)
+    except Exception as other:  # noqa: BLE001 -- the server has rolled back by itself
+        log.warning("job.rollback_failed", error=str(other).strip())
+
+
+def _log(claim: Claim) -> Any:  # noqa: ANN401 -- a lazy proxy of structlog's
+    return log.bind(
+        kind=claim.kind,
+        job_id=claim.id,
+        queue=claim.queue,
+        attempt=claim.attempt,
+        max_attempts=claim.max_attempts,
+        tenant_id=str(claim.tenant_id) if claim.tenant_id else None,
+    )
+
+
+def _told(claim: Claim) -> dict[str, Any]:
+    names = ("id", "kind", "queue", "attempt", "failures", "max_attempts", "tenant_id", "metadata")
+    return {name: getattr(claim, name) for name in names}
+
+
+def _converter() -> Converter:
+    converter = Converter(detailed_validation=True, forbid_extra_keys=True)
+    for cls in (UUID, Decimal):
+        converter.register_structure_hook(cls, lambda value, to: to(str(value)))
+    for moment in (datetime, date, time):
+        converter.register_structure_hook(moment, lambda value, to: to.fromisoformat(value))
+    converter.register_structure_hook(timedelta, lambda value, _: timedelta(seconds=value))
+    for plain in (str, int, bool):
+        converter.register_structure_hook(plain, _exact)
+    return converter
+
+
+def _exact(value: object, to: Any) -> Any:  # noqa: ANN401 -- whatever the class says
+    if type(value) is not to:
+        raise ValueError(f"expected {to.__name__}")
+    return value
+
+
+_CONVERTER: Final = _converter()

@@ -1,0 +1,52 @@
+"""What the plugin adds to a resource: [[hooks.after_create]] and its sisters."""
+
+from datetime import timedelta
+from typing import Any, Final
+
+from attrs import Attribute, field, frozen, validators
+
+from forgecore_jobs.backoff import Backoff
+
+EVENTS: Final = ("after_create", "after_update", "after_delete")
+"""The events of a resource, and the names of the tables."""
+
+
+def _backoff(_hook: object, attribute: "Attribute[Any]", value: str | None) -> None:
+    if value is None:
+        return
+    try:
+        Backoff.parse(value)
+    except ValueError as error:
+        raise ValueError(f"'{attribute.name}' {error}") from None
+
+
+@frozen(kw_only=True)
+class Hook:
+    """A job kind that an event enqueues. What it leaves out, [jobs] says."""
+
+    kind: str
+    queue: str = "default"
+    max_attempts: int | None = field(default=None, validator=validators.optional(validators.ge(1)))
+    timeout: timedelta | None = None
+    backoff: str | None = field(default=None, validator=_backoff)
+    priority: int | None = field(
+        default=None,
+        validator=validators.optional(validators.and_(validators.ge(0), validators.le(9))),
+    )
+
+
+@frozen(kw_only=True)
+class Hooks:
+    """The hooks of a resource, by event, in the order of their declaration."""
+
+    after_create: tuple[Hook, ...] = ()
+    after_update: tuple[Hook, ...] = ()
+    after_delete: tuple[Hook, ...] = ()
+
+    def of(self, event: str) -> tuple[Hook, ...]:
+        """Return the hooks of one event."""
+        return {
+            "after_create": self.after_create,
+            "after_update": self.after_update,
+            "after_delete": self.after_delete,
+        }[event]

@@ -1,0 +1,3 @@
+% if method in view.kinds:
+@enqueues(${view.kinds[method]})
+% endif

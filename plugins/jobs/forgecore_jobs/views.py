@@ -1,0 +1,314 @@
+"""The views of what the plugin renders: arguments classes, the outbox arm, wiring, stubs."""
+
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
+from typing import Final, LiteralString
+
+from attrs import evolve, frozen
+
+from forgecore.names import string_literal
+from forgecore.plugin import (
+    Fragment,
+    GeneratedFile,
+    Import,
+    Resource,
+    ScaffoldFile,
+    Slot,
+)
+from forgecore_jobs.checks import Declared, moment
+from forgecore_jobs.options import EVENTS, Hook
+from forgecore_jobs.sql import insert_head
+
+METADATA: Final = Slot(
+    name="jobs.metadata",
+    language="python-expression",
+    doc="One expression of type Mapping[str, str], evaluated at every enqueue.",
+)
+AROUND: Final = Slot(
+    name="jobs.around",
+    language="python-expression",
+    doc="One expression, Callable[[Job | AsyncJob], ContextManager], entered around every run.",
+)
+SLOTS: Final = (METADATA, AROUND)
+
+_METHODS: Final = {
+    "create": ("after_create",),
+    "update": ("after_update",),
+    "delete": ("after_delete",),
+    "restore": ("after_update",),
+}
+_OPTIONAL: Final[tuple[LiteralString, ...]] = ("priority", "max_attempts", "timeout", "backoff")
+
+
+@frozen
+class ArgsView:
+    """An arguments class."""
+
+    name: str
+    kind: str
+    tenant: str
+
+
+@frozen(kw_only=True)
+class ModuleView:
+    """What args.py.mako prints above the actions class."""
+
+    classes: tuple[ArgsView, ...]
+
+
+@frozen(kw_only=True)
+class DecoratorView:
+    """Which kinds each method enqueues, as the text of arguments."""
+
+    kinds: dict[str, str]
+
+
+@frozen(kw_only=True)
+class ArmView:
+    """What enqueue.sql.mako prints: one row of VALUES for each hook."""
+
+    head: str
+    selected: tuple[str, ...]
+    rows: tuple[str, ...]
+    columns: str
+
+
+@frozen(kw_only=True)
+class DefaultsView:
+    """What wiring.py.mako prints for a kind with exactly one hook."""
+
+    kind: str
+    text: str
+
+
+@frozen(kw_only=True)
+class WiringView:
+    """What wiring.py.mako prints."""
+
+    defaults: tuple[DefaultsView, ...]
+
+
+@frozen(kw_only=True)
+class DramatiqView:
+    """What dramatiq.py.mako prints."""
+
+    package: str
+
+
+@frozen(kw_only=True)
+class StubView:
+    """A worker to begin with."""
+
+    kind: str
+    args: str
+    moment: str
+    event: str
+
+
+@frozen(kw_only=True)
+class StubsView:
+    """What worker.py.mako prints."""
+
+    name: str
+    snake: str
+    stubs: tuple[StubView, ...]
+
+
+def fragments(package: str, hooks: Sequence[Declared]) -> Iterator[Fragment]:
+    """Give, for each resource with hooks, its arguments classes, arms and decorators."""
+    for resource in dict.fromkeys(one.resource.name for one in hooks):
+        own = [one for one in hooks if one.resource.name == resource]
+        yield _module(own)
+        yield _decorators(own)
+        for event in EVENTS:
+            of_event = [one.hook for one in own if one.event == event]
+            if of_event:
+                yield from _arms(package, own[0].resource, event, of_event)
+
+
+def wiring_file(hooks: Sequence[Declared]) -> GeneratedFile:
+    """Give gen/jobs/wiring.py, whose slots feed generated statements and enqueue() alike."""
+    by_kind: dict[str, list[Hook]] = {}
+    for one in hooks:
+        by_kind.setdefault(one.hook.kind, []).append(one.hook)
+    only = {kind: found[0] for kind, found in by_kind.items() if len(found) == 1}
+    imports = [
+        Import("collections.abc", "Mapping"),
+        Import("typing", "Final"),
+        Import("forgecore_jobs.wiring", "Wiring"),
+    ]
+    if only:
+        imports.append(Import("forgecore_jobs.wiring", "Defaults"))
+    if any(hook.timeout for hook in only.values()):
+        imports.append(Import("datetime", "timedelta"))
+
+    return GeneratedFile(
+        path="gen/jobs/wiring.py",
+        template="forgecore_jobs:templates/wiring.py.mako",
+        view=WiringView(
+            defaults=tuple(
+                DefaultsView(kind=kind, text=_defaults(hook)) for kind, hook in sorted(only.items())
+            )
+        ),
+        imports=imports,
+        slots=SLOTS,
+    )
+
+
+def dramatiq_file(package: str) -> GeneratedFile:
+    """Give gen/jobs/dramatiq.py, for `dramatiq <package>.gen.jobs.dramatiq`."""
+    return GeneratedFile(
+        path="gen/jobs/dramatiq.py",
+        template="forgecore_jobs:templates/dramatiq.py.mako",
+        view=DramatiqView(package=package),
+        imports=[
+            Import("typing", "Final"),
+            Import("forgecore_jobs.engine.broker", "PostgresBroker"),
+            Import("forgecore_jobs.engine.run", "dramatiq_broker"),
+        ],
+    )
+
+
+def stub_files(package: str, hooks: Sequence[Declared]) -> Iterator[ScaffoldFile]:
+    """Give resources/<resource>/jobs.py for each resource with hooks."""
+    for resource in dict.fromkeys(one.resource.name for one in hooks):
+        own = [one for one in hooks if one.resource.name == resource]
+        by_args: dict[str, list[Declared]] = {}
+        for one in own:
+            by_args.setdefault(one.args, []).append(one)
+        snake = own[0].resource.snake
+        stubs = tuple(
+            StubView(
+                kind=found[0].hook.kind,
+                args=args,
+                moment=" or ".join(moment(one.event, one.resource) for one in found),
+                event=f"{snake}.{found[0].hook.kind}",
+            )
+            for args, found in by_args.items()
+        )
+        module = f"{package}.gen.actions.{snake}"
+        yield ScaffoldFile(
+            path=f"resources/{snake}/jobs.py",
+            template="forgecore_jobs:templates/worker.py.mako",
+            view=StubsView(name=resource, snake=snake, stubs=stubs),
+            imports=[
+                Import("forgecore_jobs", "Job"),
+                Import("forgecore_jobs", "worker"),
+                *(Import(module, args) for args in by_args),
+            ],
+            resource=resource,
+        )
+
+
+def _module(own: Sequence[Declared]) -> Fragment:
+    resource = own[0].resource
+    tenant = "UUID" if resource.tenant_scoped else "UUID | None"
+    classes = {one.args: ArgsView(one.args, one.hook.kind, tenant) for one in own}
+    return Fragment(
+        slot="actions.module",
+        resource=resource.name,
+        template="forgecore_jobs:templates/args.py.mako",
+        view=ModuleView(classes=tuple(classes.values())),
+        imports=(
+            Import("attrs", "frozen"),
+            Import("typing", "ClassVar"),
+            Import("uuid", "UUID"),
+        ),
+    )
+
+
+def _decorators(own: Sequence[Declared]) -> Fragment:
+    kinds: dict[str, str] = {}
+    for method, events in _METHODS.items():
+        found = [string_literal(one.hook.kind) for one in own if one.event in events]
+        if found:
+            kinds[method] = ", ".join(found)
+    return Fragment(
+        slot="actions.method.decorators",
+        resource=own[0].resource.name,
+        template="forgecore_jobs:templates/enqueues.py.mako",
+        view=DecoratorView(kinds=kinds),
+        imports=(Import("forgecore_jobs", "enqueues"),),
+    )
+
+
+def _arms(
+    package: str, resource: Resource, event: str, hooks: Sequence[Hook]
+) -> Iterator[Fragment]:
+    method = event.removeprefix("after_")
+
+    def arm(metadata: bool) -> ArmView:
+        named: list[LiteralString] = ["kind", "queue", *_used(hooks)]
+        columns: list[LiteralString] = ["kind", "queue", "args"]
+        selected = ["hook.kind", "hook.queue", _args(resource)]
+        if resource.tenant_scoped:
+            columns.append("tenant_id")
+            selected.append("new.tenant_id")
+        if metadata:
+            columns.append("metadata")
+            selected.append("%(jobs_metadata)s")
+        for name in _used(hooks):
+            columns.append(name)
+            selected.append(f"hook.{name}")
+        return ArmView(
+            head=insert_head(columns),
+            selected=tuple(selected),
+            rows=tuple(_row(hook, named) for hook in hooks),
+            columns=", ".join(named),
+        )
+
+    plain = Fragment(
+        slot=f"actions.{method}.ctes",
+        resource=resource.name,
+        template="forgecore_jobs:templates/enqueue.sql.mako",
+        view=arm(metadata=False),
+        unless=METADATA.name,
+    )
+    yield plain
+    yield evolve(
+        plain,
+        view=arm(metadata=True),
+        unless=None,
+        when=METADATA.name,
+        params={"jobs_metadata": "Jsonb(metadata())"},
+        imports=(
+            Import("psycopg.types.json", "Jsonb"),
+            Import(f"{package}.gen.jobs.wiring", "metadata"),
+        ),
+    )
+
+
+def _args(resource: Resource) -> str:
+    tenant = "new.tenant_id" if resource.tenant_scoped else "NULL"
+    return f"jsonb_build_object('resource_id', new.id, 'tenant_id', {tenant})"
+
+
+def _used(hooks: Sequence[Hook]) -> list[LiteralString]:
+    return [name for name in _OPTIONAL if any(getattr(hook, name) is not None for hook in hooks)]
+
+
+def _row(hook: Hook, columns: Sequence[str]) -> str:
+    return "(" + ", ".join(_sql(getattr(hook, name)) for name in columns) + ")"
+
+
+def _sql(value: object) -> str:
+    match value:
+        case None:
+            return "NULL"
+        case int():
+            return str(value)
+        case timedelta():
+            return f"interval '{value.total_seconds():g} seconds'"
+        case _:
+            return "'" + str(value).replace("'", "''") + "'"
+
+
+def _defaults(hook: Hook) -> str:
+    parts = [f"queue={string_literal(hook.queue)}"]
+    for name in _OPTIONAL:
+        value = getattr(hook, name)
+        if isinstance(value, timedelta):
+            parts.append(f"{name}=timedelta(seconds={value.total_seconds():g})")
+        elif value is not None:
+            parts.append(f"{name}={string_literal(value) if isinstance(value, str) else value}")
+    return f"Defaults({', '.join(parts)})"

@@ -1,0 +1,51 @@
+"""What a project's gen/jobs/wiring.py holds, and how enqueue() and the runner find it."""
+
+import importlib
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from datetime import timedelta
+from functools import lru_cache
+from typing import Any
+
+from attrs import field, frozen
+
+from forgecore.runtime.settings import project_package
+from forgecore_jobs.job import AsyncJob, Job
+
+Around = Callable[[Job | AsyncJob], AbstractContextManager[Any]]
+"""What is entered around every run of every worker."""
+
+
+@frozen(kw_only=True)
+class Defaults:
+    """What the one hook of a kind says; a call of enqueue() wins over it."""
+
+    queue: str
+    max_attempts: int | None = None
+    timeout: timedelta | None = None
+    backoff: str | None = None
+    priority: int | None = None
+
+
+def _no_metadata() -> Mapping[str, str]:
+    return {}
+
+
+@frozen(kw_only=True)
+class Wiring:
+    """What plugins and hooks add to every enqueue and to every run."""
+
+    metadata: Callable[[], Mapping[str, str]] = _no_metadata
+    around: tuple[Around, ...] = ()
+    defaults: Mapping[str, Defaults] = field(factory=dict[str, Defaults])
+
+
+def project_wiring() -> Wiring:
+    """Return the wiring of the project; SettingsError outside of any."""
+    return _wiring(project_package())
+
+
+@lru_cache(maxsize=8)
+def _wiring(package: str) -> Wiring:
+    wiring: Wiring = importlib.import_module(f"{package}.gen.jobs.wiring").WIRING
+    return wiring

@@ -1,0 +1,1 @@
+@traced("${view.name}.${method}")
