@@ -172,7 +172,10 @@ def make(project: Path, builtin: Sequence[Plugin]) -> Output:
     diagnostics += faults
     _stop_at_errors(diagnostics)
     texts, faults = format_texts(
-        {file.path: file.text for file in rendered}, tree.package, tree.project
+        {file.path: file.text for file in rendered},
+        tree.package,
+        tree.project,
+        package.partition(".")[0],
     )
     diagnostics += faults
     _stop_at_errors(diagnostics)

@@ -59,7 +59,8 @@ class Diagnostic:
         where = f"{self.span}: " if self.span else ""
         hint = f"; did you mean `{self.suggestion}`?" if self.suggestion else ""
         parts = [f"{where}{self.severity}[{self.code}]: {self.text}{hint}"]
-        if self.span and (line := self.span.source.line(self.span.line)):
+        line = self.span.source.line(self.span.line) if self.span else ""
+        if self.span and line and self.severity == "error":
             parts.append(_marked(line, self.span))
         parts += [f"{span}: {text}" for span, text in self.also]
         return "\n".join(parts)

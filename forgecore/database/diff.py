@@ -71,7 +71,10 @@ def _new_columns(name: str, live: Table, wanted: Table) -> Iterator[str]:
                 if full
                 else ""
             )
-            yield f"{note}ALTER TABLE {quoted(name)}\n    ADD COLUMN {quoted(column)} {found.definition};"
+            yield (
+                f"{note}ALTER TABLE {quoted(name)}\n"
+                f"    ADD COLUMN {quoted(column)} {found.definition};"
+            )
 
 
 def _unwritable(name: str, live: Table, wanted: Table) -> Iterator[str]:

@@ -1,15 +1,18 @@
 """What actions raise: one hierarchy, with a code, an HTTP status and the fields at fault."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from attrs import frozen
-from psycopg import DataError, InterfaceError, OperationalError
+from psycopg import DataError, IntegrityError, InterfaceError, OperationalError
 from psycopg import Error as DriverError
 from psycopg import errors as pg
 
 Constraints = Mapping[str, tuple[str, ...]]
 """Constraint or unique index -> the fields that it guards."""
+
+PLUGINS: Final = "forge"
+"""The schema of plugins' tables: what fails there is no fault of a record's fields."""
 
 
 @frozen
@@ -190,6 +193,8 @@ def translate(
     """
     # The diagnostics' detail holds values, at times a whole row: it is never shown.
     match error:
+        case IntegrityError() if error.diag.schema_name == PLUGINS:
+            return None
         case pg.ForeignKeyViolation() if deleting:
             return StillReferencedError(resource, [error.diag.table_name or ""])
         case pg.ForeignKeyViolation():

@@ -41,7 +41,10 @@ def list_query(
     limit: int,
     after: str | None,
 ) -> tuple[LiteralString, list[object]]:
-    """Return the statement of a page, one row longer than asked, and its values."""
+    """Return the statement of a page, one row longer than asked, and its values.
+
+    `select` ends with a line's end.
+    """
     if limit < 1:
         fault = FieldError("limit", "too_small", "must be at least 1")
         raise ValidationError("limit must be at least 1", [fault])
@@ -60,8 +63,8 @@ def list_query(
         marks: LiteralString = ", ".join(["%s"] * len(position))
         texts.append(f"({key}) {compare} ({marks})")
         values.extend(position)
-    where: LiteralString = f"\nWHERE {' AND '.join(texts)}" if texts else ""
-    return f"{select}{where}\nORDER BY {sort}\nLIMIT %s", [*values, limit + 1]
+    where: LiteralString = f"WHERE {' AND '.join(texts)}\n" if texts else ""
+    return f"{select}{where}ORDER BY {sort}\nLIMIT %s", [*values, limit + 1]
 
 
 def write_cursor(order: Order[ModelT], value: object, record_id: UUID) -> str:

@@ -6,8 +6,7 @@ import shutil
 import subprocess
 import sysconfig
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 
@@ -22,14 +21,17 @@ def formatter_version() -> str:
 
 
 def format_texts(
-    texts: Mapping[str, str], package: Path, project: Path
+    texts: Mapping[str, str], package: Path, project: Path, top: str
 ) -> tuple[dict[str, str], list[Diagnostic]]:
     """Return `texts`, by path relative to `package`, formatted and with imports in order.
 
     They are staged in a folder beside their place, so that ruff finds the same configuration.
+    `top` is the first part of the package's name: ruff would look for its modules on disk, and
+    sort the imports of a first build differently.
     """
     python = {path: text for path, text in texts.items() if path.endswith(".py")}
-    with _made(package), tempfile.TemporaryDirectory(prefix=MARK, dir=package) as name:
+    near = next(folder for folder in (package, *package.parents) if folder.is_dir())
+    with tempfile.TemporaryDirectory(prefix=MARK, dir=near) as name:
         stage = Path(name)
         for path, text in python.items():
             target = stage / path
@@ -38,11 +40,12 @@ def format_texts(
         listed = stage / ".files"
         listed.write_text("\n".join(str(stage / path) for path in python), encoding="utf-8")
         common = ["--no-cache", "--no-force-exclude", f"@{listed}"]
-        sorting = ["check", "--fix-only", "--select", "I", "--exit-zero", *common]
+        ours = f'lint.isort.known-first-party = ["{top}"]'
+        sorting = ["check", "--fix-only", "--select", "I", "--exit-zero", "--config", ours, *common]
         for arguments in (sorting, ["format", *common]):
             run = subprocess.run(
                 [_ruff(), *arguments],
-                # What is first-party depends on the folder; a user's own settings must not count.
+                # The settings in somebody's home are no input of the project.
                 cwd=project,
                 env={"HOME": name, "XDG_CONFIG_HOME": name, "PATH": os.environ.get("PATH", "")},
                 capture_output=True,
@@ -53,18 +56,6 @@ def format_texts(
                 return {}, [_refused(run.stderr, stage, python)]
         formatted = {path: (stage / path).read_text(encoding="utf-8") for path in python}
     return {**texts, **formatted}, []
-
-
-@contextmanager
-def _made(folder: Path) -> Iterator[None]:
-    """Make a folder for the time of the block, if it is not there: imports sort by it."""
-    missing = [one for one in (folder, *folder.parents) if not one.exists()]
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        yield
-    finally:
-        for one in missing:
-            one.rmdir()
 
 
 def _refused(stderr: str, stage: Path, texts: Mapping[str, str]) -> Diagnostic:

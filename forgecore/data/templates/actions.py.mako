@@ -28,10 +28,10 @@ UPDATABLE: ${view.typing.Final}[${view.rt.Updatable}] = {
 SELECT: ${view.typing.Final} = """
 SELECT
     ${block(view.columns)}
-FROM ${view.table}"""
+FROM ${view.table}
+"""
 
-GET: ${view.typing.Final} = f"""{SELECT}
-WHERE ${view.key}"""
+GET: ${view.typing.Final} = f"""{SELECT}WHERE ${view.key}"""
 
 CREATE: ${view.typing.Final} = ${view.create_prefix}"""
 WITH new AS (

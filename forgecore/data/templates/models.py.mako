@@ -1,4 +1,4 @@
-"""The resource ${view.name}: its records, its inputs and the columns that a list may use."""
+"""The resource ${view.name}: its records, its inputs and its columns."""
 
 ${imports}
 

@@ -132,7 +132,7 @@ def _lines(ctx: CheckContext, one: Declared) -> str:
             "",
             f"    @worker({one.args})",
             f"    def {one.hook.kind}(args: {one.args}, job: Job) -> None:",
-            f'        """Runs after the transaction that {moment(one.event, one.resource)}."""',
+            f'        """Run after the transaction that {moment(one.event, one.resource)}."""',
         ]
     )
 

@@ -10,6 +10,9 @@ from forgecore_jobs.backoff import Backoff
 EVENTS: Final = ("after_create", "after_update", "after_delete")
 """The events of a resource, and the names of the tables."""
 
+DEFAULT_PRIORITY: Final = 5
+"""What the outbox gives a job that says none; 0 is first, 9 last."""
+
 
 def _backoff(_hook: object, attribute: "Attribute[Any]", value: str | None) -> None:
     if value is None:

@@ -9,7 +9,7 @@ TABLE: Final = "forge.jobs"
 def insert_head(columns: Iterable[LiteralString]) -> LiteralString:
     """Return `INSERT INTO` the outbox, for these of its columns."""
     names: LiteralString = ", ".join(list(columns))
-    return f"INSERT INTO forge.jobs ({names})"
+    return f"INSERT INTO forge.jobs (\n        {names}\n    )"
 
 
 REGISTER: Final = """

@@ -16,7 +16,7 @@ from forgecore.plugin import (
     Slot,
 )
 from forgecore_jobs.checks import Declared, moment
-from forgecore_jobs.options import EVENTS, Hook
+from forgecore_jobs.options import DEFAULT_PRIORITY, EVENTS, Hook
 from forgecore_jobs.sql import insert_head
 
 METADATA: Final = Slot(
@@ -288,7 +288,10 @@ def _used(hooks: Sequence[Hook]) -> list[LiteralString]:
 
 
 def _row(hook: Hook, columns: Sequence[str]) -> str:
-    return "(" + ", ".join(_sql(getattr(hook, name)) for name in columns) + ")"
+    values = {name: getattr(hook, name) for name in columns}
+    if values.get("priority", 0) is None:
+        values["priority"] = DEFAULT_PRIORITY
+    return "(" + ", ".join(_sql(value) for value in values.values()) + ")"
 
 
 def _sql(value: object) -> str:

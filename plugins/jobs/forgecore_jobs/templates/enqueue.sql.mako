@@ -1,5 +1,5 @@
 ${arm} AS (
-    ${view.head}
+    ${block(view.head)}
     SELECT
         ${block(",\n        ".join(view.selected))}
     FROM new, (

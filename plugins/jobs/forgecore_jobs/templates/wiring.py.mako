@@ -1,4 +1,4 @@
-"""What plugins and hooks add to every job: read by the generated actions and by enqueue()."""
+"""What plugins and hooks add to jobs: for the generated actions and for enqueue()."""
 
 ${imports}
 

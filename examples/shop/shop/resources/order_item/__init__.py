@@ -1,0 +1,1 @@
+"""Yours: what is scaffolded here is written once."""
