@@ -7,9 +7,9 @@ from pathlib import Path
 import click
 import psycopg
 
-from forgecore.build import BuildError, make, open_project
+from forgecore.build import BuildError, make
 from forgecore.cli.database import needed_database
-from forgecore.cli.project import builtin, project_folder
+from forgecore.cli.project import builtin, checked_project, project_folder
 from forgecore.database import migrate as runner
 from forgecore.database.catalogue import read_both
 from forgecore.database.diff import difference
@@ -126,7 +126,7 @@ def status(as_json: bool) -> None:
 
 def all_steps(folder: Path) -> list[Step]:
     """Return the plugins' migrations, in their order, and then the project's files."""
-    host = open_project(folder, builtin()).host
+    host = checked_project(folder).host
     answers, failures = host.call(
         "forgecore_migrations", MigrationsContext(plugins=host.names), Migration
     )

@@ -9,7 +9,7 @@ import click
 import psycopg
 
 import forgecore.data
-from forgecore.build import BuildError, builtin_plugin, open_project
+from forgecore.build import BuildError, Opened, builtin_plugin, open_project
 from forgecore.diagnostics import Diagnostic
 from forgecore.plugin.contexts import CommandsContext
 from forgecore.plugin.host import Plugin
@@ -46,6 +46,14 @@ def project_folder() -> Path:
         text = f"there is no forge.toml in {where} or above"
         raise BuildError([Diagnostic("no-project", None, text)])
     return folder
+
+
+def checked_project(folder: Path) -> Opened:
+    """Return the project with its plugins; BuildError if forge.toml or the environment is wrong."""
+    opened = open_project(folder, builtin())
+    if any(diagnostic.severity == "error" for diagnostic in opened.diagnostics):
+        raise BuildError(opened.diagnostics)
+    return opened
 
 
 @lru_cache(maxsize=1)

@@ -70,8 +70,7 @@ def structure(cls: type[S], table: Mapping[str, object]) -> tuple[S | None, list
             problems.append(Problem((key,), f"unknown key `{key}`", unknown=True))
             continue
         try:
-            values[key] = _convert(hints[key], value)
-            _validate(known[key], values[key])
+            values[key] = _valid(known[key], hints[key], value)
         except _ValueProblem as error:
             problems.extend(Problem((key, *path), text) for path, text in error.found)
     problems.extend(
@@ -94,8 +93,8 @@ def from_environment(
         if (text := environ.get(variable)) is None:
             continue
         try:
-            value = _convert(hints[attribute.name], parse_text(hints[attribute.name], text))
-            _validate(attribute, value)
+            hint = hints[attribute.name]
+            value = _valid(attribute, hint, parse_text(hint, text))
         except _ValueProblem as error:
             for path, text in error.found:
                 where = f"`{'.'.join(path)}` " if path else ""
@@ -130,7 +129,7 @@ def parse_text(hint: Any, text: str) -> object:  # noqa: ANN401 -- a type, of wh
     if _is_mapping(origin):
         pairs = [part.partition("=") for part in parts]
         if wrong := [key for key, equals, _ in pairs if not equals]:
-            raise _ValueProblem(f"`{wrong[0]}` must be written name=value")
+            raise _ValueProblem(found=[((key,), "must be written name=value") for key in wrong])
         inner = get_args(hint)[1]
         return {key.strip(): parse_text(inner, value.strip()) for key, _, value in pairs}
     return text
@@ -206,9 +205,15 @@ class LimitError(ValueError):
 
 
 class _ValueProblem(Exception):  # noqa: N818 -- never leaves this module
-    def __init__(self, text: str = "", found: Iterable[tuple[tuple[str, ...], str]] = ()) -> None:
+    def __init__(
+        self,
+        text: str = "",
+        found: Iterable[tuple[tuple[str, ...], str]] = (),
+        rest: object = None,
+    ) -> None:
         super().__init__(text)
         self.found = list(found) or [((), text)]
+        self.rest = rest
 
 
 @lru_cache(maxsize=4)
@@ -268,6 +273,21 @@ def _convert(hint: Any, value: object) -> object:  # noqa: ANN401
     raise _ValueProblem(f"must be {describe(hint)}")
 
 
+def _valid(attribute: "Attribute[Any]", hint: Any, value: object) -> object:  # noqa: ANN401
+    try:
+        converted = _convert(hint, value)
+    except _ValueProblem as error:
+        # What could be converted may be out of its limits: that is said in the same run.
+        if isinstance(error.rest, dict):
+            try:
+                _validate(attribute, cast("object", error.rest))
+            except _ValueProblem as more:
+                raise _ValueProblem(found=[*error.found, *more.found]) from None
+        raise
+    _validate(attribute, converted)
+    return converted
+
+
 def _each(hint: Any, pairs: list[tuple[str, object]]) -> dict[str, object]:  # noqa: ANN401
     values: dict[str, object] = {}
     found: list[tuple[tuple[str, ...], str]] = []
@@ -277,7 +297,7 @@ def _each(hint: Any, pairs: list[tuple[str, object]]) -> dict[str, object]:  # n
         except _ValueProblem as error:
             found.extend(((key, *path), text) for path, text in error.found)
     if found:
-        raise _ValueProblem(found=found)
+        raise _ValueProblem(found=found, rest=values)
     return values
 
 

@@ -166,7 +166,7 @@ def outcome_of(error: BaseException, claim: Claim, job: Job | AsyncJob) -> Outco
 
 def _after_failure(error: BaseException, claim: Claim, job: Job | AsyncJob) -> Outcome:
     failures = claim.failures + 1
-    unexpected = not isinstance(error, Exception)
+    unexpected = not isinstance(error, Exception) or isinstance(error, MemoryError)
     job.log.warning(
         "job.failed",
         failures=failures,

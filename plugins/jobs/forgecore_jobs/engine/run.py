@@ -91,10 +91,17 @@ class Engine(Middleware):
             store.close()
 
     def before_worker_boot(self, broker: Broker, worker: "DramatiqWorker") -> None:
-        """Start, and raise the pool of threads to what the limits can ask for."""
+        """Raise the pool of threads to what the limits can ask for, and start under `dramatiq`."""
         _ = broker
         worker.worker_threads = max(worker.worker_threads, self.broker.threads)
-        self.start()
+        if self._runner is not None:
+            return
+        try:
+            self.start()
+        except Exception as error:
+            # Dramatiq logs what a hook raises and goes on, deaf.
+            log.error("worker.not_started", error=str(error))  # noqa: TRY400 -- for people
+            raise SystemExit(3) from error
 
     def after_worker_shutdown(self, broker: Broker, worker: "DramatiqWorker") -> None:
         """Stop with the worker."""
@@ -116,7 +123,10 @@ def dramatiq_broker(package: str) -> PostgresBroker:
 
 
 def work(engine: Engine) -> None:
-    """Run jobs until SIGTERM or SIGINT; what runs then has the grace to end."""
+    """Run jobs until SIGTERM or SIGINT; what runs then has the grace to end.
+
+    NotMigratedError and DatabaseUnavailableError come before anything runs.
+    """
     stopped = threading.Event()
 
     def stop(_number: int, _frame: FrameType | None) -> None:
@@ -124,6 +134,7 @@ def work(engine: Engine) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
+    engine.start()
     worker = DramatiqWorker(engine.broker, worker_threads=1, worker_timeout=500)
     worker.start()
     log.info("worker.started", kinds=sorted(engine.workers), queues=dict(engine.settings.limits))

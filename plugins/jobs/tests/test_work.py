@@ -1,0 +1,458 @@
+"""`forgecore jobs work`: real processes on a real server."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from pathlib import Path
+
+import pytest
+from conftest import Project
+
+
+def lines(shop, event):
+    found = [json.loads(line) for line in shop.log().splitlines() if line.startswith("{")]
+    return [line for line in found if line["event"] == event]
+
+
+NOTE = """
+def note(*parts):
+    with open("notes", "a") as file:
+        file.write(" ".join(map(str, parts)) + "\\n")
+"""
+BOTH = (
+    NOTE
+    + """
+@worker(NotifyNewProductArgs)
+def notify_new_product(args: NotifyNewProductArgs, job: Job) -> None:
+    {notify}
+
+@worker(ReindexProductArgs)
+def reindex_product(args: ReindexProductArgs, job: Job) -> None:
+    {reindex}
+"""
+)
+
+
+def both(notify="pass", reindex="pass"):
+    return BOTH.replace("{notify}", notify).replace("{reindex}", reindex)
+
+
+def test_fresh_stubs_complete_every_job(shop):
+    ids = [shop.enqueue(), shop.enqueue("reindex_product")]
+
+    shop.work()
+
+    shop.drained()
+    assert [shop.state(job)[0] for job in ids] == ["completed", "completed"]
+    assert "tenant_id" in lines(shop, "product.notify_new_product")[0]
+
+
+def test_a_queue_never_runs_more_than_its_limit_and_delays_no_other(shop):
+    shop.jobs(
+        both(
+            'note("n start", time.monotonic()); time.sleep(1); note("n end", time.monotonic())',
+            'note("d start", time.monotonic()); time.sleep(1); note("d end", time.monotonic())',
+        )
+    )
+    for _ in range(6):
+        shop.enqueue()
+        shop.enqueue("reindex_product")
+
+    shop.work()
+    shop.drained()
+
+    events = sorted((float(at), name, edge) for name, edge, at in map(str.split, shop.notes()))
+    running, most = {"n": 0, "d": 0}, {"n": 0, "d": 0}
+    for _, name, edge in events:
+        running[name] += 1 if edge == "start" else -1
+        most[name] = max(most[name], running[name])
+    assert most == {"n": 2, "d": 6}
+
+
+def test_the_environments_limits_win(shop):
+    shop.jobs(both('note("start"); time.sleep(0.5); note("end")'))
+    for _ in range(3):
+        shop.enqueue()
+
+    shop.work(FORGE_JOBS_QUEUES="notifications=1")
+    shop.drained()
+
+    assert shop.notes() == ["start", "end"] * 3
+
+
+def test_the_tenant_is_restored_for_each_job_and_unset_after_it(shop):
+    shop.jobs(
+        NOTE
+        + """
+@worker(NotifyNewProductArgs)
+def notify_new_product(args: NotifyNewProductArgs, job: Job) -> None:
+    titles = [p.title for p in ProductActions(job.tx).list()]
+    note("sync", current_tenant(), job.tenant_id == args.tenant_id, titles)
+    if job.attempt == 1 and "crash" in titles:
+        raise ValueError
+
+@worker(ReindexProductArgs)
+async def reindex_product(args: ReindexProductArgs, job: AsyncJob) -> None:
+    await asyncio.sleep(0.05)
+    note("async", current_tenant(), [p.title for p in await AsyncProductActions(job.tx).list()])
+"""
+    )
+    other = uuid.uuid4()
+    for tenant, title in ((shop.tenant, "mine"), (other, "theirs")):
+        shop.sql.execute(
+            "INSERT INTO products (id, tenant_id, title) VALUES (%s, %s, %s)",
+            (uuid.uuid4(), tenant, title),
+        )
+        shop.tenant = tenant
+        shop.enqueue()
+        shop.enqueue("reindex_product")
+    first, second = uuid.UUID(int=0), other
+    _ = first, second
+
+    shop.work()
+    shop.drained()
+
+    seen = sorted(line.replace(str(other), "B") for line in shop.notes())
+    assert [line for line in seen if " B " in line] == [
+        "async B ['theirs']",
+        "sync B True ['theirs']",
+    ]
+    assert all("['mine']" in line for line in seen if " B " not in line)
+
+
+def test_a_failed_attempt_is_logged_kept_and_tried_again_after_the_backoff(shop):
+    shop.jobs(both(reindex='note(time.time()); raise ValueError("boom")'))
+    job = shop.enqueue("reindex_product", max_attempts=2, backoff="constant:2s")
+
+    shop.work()
+    shop.until(lambda: shop.state(job)[0] == "retryable")
+    assert shop.state(job) == ("retryable", 1, 1, ["ValueError"])
+    shop.drained()
+
+    assert shop.state(job) == ("discarded", 2, 2, ["ValueError", "ValueError"])
+    first, second = map(float, shop.notes())
+    assert second - first > 1.7
+    failed = lines(shop, "job.failed")
+    assert [(line["level"], line["attempt"]) for line in failed] == [("warning", 1), ("warning", 2)]
+    assert {"kind", "job_id", "attempt", "max_attempts", "error"} <= failed[0].keys()
+    (discarded,) = lines(shop, "job.discarded")
+    assert discarded["level"] == "error"
+    assert "Traceback" in discarded["exception"]
+    errors = shop.sql.execute("SELECT errors FROM forge.jobs_all WHERE id = %s", (job,)).fetchone()
+    assert [e["attempt"] for e in errors[0]] == [1, 2]
+    assert {"attempt", "at", "error", "message", "traceback"} == errors[0][0].keys()
+    assert "boom" in errors[0][0]["traceback"]
+
+
+@pytest.mark.parametrize(
+    "what",
+    ["raise SystemExit(3)", "raise MemoryError", "raise KeyboardInterrupt", "raise GeneratorExit"],
+)
+def test_an_unexpected_exception_never_takes_the_worker_down(shop, what):
+    shop.jobs(both(notify=f"if job.attempt == 1: {what}"))
+    job = shop.enqueue(backoff="constant:1s")
+
+    process = shop.work()
+    shop.drained()
+
+    assert shop.state(job)[:3] == ("completed", 2, 1)
+    assert process.poll() is None
+    assert "Traceback" in lines(shop, "job.failed")[0]["exception"]
+
+
+def test_an_async_worker_fails_like_any_other(shop):
+    shop.jobs(
+        """
+@worker(NotifyNewProductArgs)
+async def notify_new_product(args: NotifyNewProductArgs, job: AsyncJob) -> None:
+    await job.tx.execute("CREATE TABLE left_over ()")
+    if job.attempt == 1:
+        raise asyncio.CancelledError
+    if job.attempt == 2:
+        raise SystemExit
+"""
+    )
+    job = shop.enqueue(backoff="constant:1s")
+
+    shop.work()
+    shop.drained()
+
+    assert shop.state(job) == ("completed", 3, 2, ["CancelledError", "SystemExit"])
+
+
+def test_what_a_worker_writes_commits_with_the_jobs_completion(shop):
+    shop.sql.execute("CREATE TABLE effects (attempt int)")
+    shop.jobs(
+        both(
+            'job.tx.execute("INSERT INTO effects VALUES (%s)", (job.attempt,))\n'
+            "    if job.attempt == 1: raise ValueError"
+        )
+    )
+    job = shop.enqueue(backoff="constant:1s")
+
+    shop.work()
+    shop.drained()
+
+    assert shop.sql.execute("SELECT attempt FROM effects").fetchall() == [(2,)]
+    xmins = shop.sql.execute(
+        "SELECT xmin::text FROM effects UNION SELECT xmin::text FROM forge.jobs_finished WHERE id = %s",
+        (job,),
+    ).fetchall()
+    assert len(xmins) == 1
+
+
+def test_snooze_cancel_and_discard(shop):
+    shop.jobs(
+        both(
+            "if job.attempt == 1: raise Snooze(timedelta(seconds=1))",
+            'raise (Cancel if args.tenant_id.int % 2 else Discard)("no more")',
+        )
+    )
+    snoozed = shop.enqueue()
+    shop.tenant = uuid.UUID(int=1)
+    cancelled = shop.enqueue("reindex_product")
+    shop.tenant = uuid.UUID(int=2)
+    discarded = shop.enqueue("reindex_product")
+
+    shop.work()
+    shop.drained()
+
+    assert shop.state(snoozed) == ("completed", 2, 0, [])
+    assert shop.state(cancelled) == ("cancelled", 1, 0, [])
+    assert shop.state(discarded) == ("discarded", 1, 1, ["Discard"])
+
+
+def test_arguments_that_do_not_fit_discard_and_name_the_field(shop):
+    job = shop.enqueue(args='{"resource_id": "x", "extra": 1}')
+
+    shop.work()
+    shop.drained()
+
+    assert shop.state(job)[0] == "discarded"
+    (error,) = lines(shop, "job.discarded")
+    for field in ("resource_id", "tenant_id", "extra"):
+        assert field in error["error"]
+
+
+def test_an_unknown_kind_waits_and_is_named_once(shop):
+    job = shop.enqueue("somebody_elses")
+    shop.enqueue()
+
+    shop.work()
+    shop.until(lambda: lines(shop, "kind.unknown"), 10)
+    time.sleep(3)
+
+    assert shop.state(job) == ("available", 0, 0, [])
+    assert [line["kind"] for line in lines(shop, "kind.unknown")] == ["somebody_elses"]
+
+
+def test_jobs_of_a_killed_worker_run_again(shop):
+    shop.jobs(both("if job.attempt == 1: time.sleep(60)"))
+    job = shop.enqueue()
+    victim = shop.work()
+    shop.until(lambda: shop.state(job)[0] == "running")
+    survivor = shop.work()
+    shop.until(lambda: shop.log().count('"worker.started"') == 2)
+
+    killed = time.monotonic()
+    victim.kill()
+    shop.drained(20)
+
+    assert time.monotonic() - killed < 15
+    assert shop.state(job)[:3] == ("completed", 2, 0)
+    assert survivor.poll() is None
+
+
+def test_a_living_worker_keeps_a_job_longer_than_the_lease(shop):
+    shop.jobs(both('note("run"); time.sleep(13)'))
+    job = shop.enqueue()
+    shop.work()
+    shop.work()
+
+    shop.drained(30)
+
+    assert shop.state(job)[:2] == ("completed", 1)
+    assert shop.notes() == ["run"]
+
+
+def test_a_stopped_worker_that_lost_its_lease_finishes_nothing(shop):
+    shop.sql.execute("CREATE TABLE effects (attempt int)")
+    shop.jobs(
+        both(
+            "note(job.attempt)\n    time.sleep(3)\n"
+            '    job.tx.execute("INSERT INTO effects VALUES (%s)", (job.attempt,))'
+        )
+    )
+    job = shop.enqueue()
+    sleeper = shop.work()
+    shop.until(lambda: shop.notes() == ["1"])
+    sleeper.send_signal(signal.SIGSTOP)
+    shop.work()
+    shop.drained(30)
+    sleeper.send_signal(signal.SIGCONT)
+    shop.until(lambda: lines(shop, "job.lease_lost"), 15)
+
+    assert shop.sql.execute("SELECT attempt FROM effects").fetchall() == [(2,)]
+    assert shop.state(job)[:2] == ("completed", 2)
+
+
+def test_a_job_that_kills_its_workers_is_given_up(shop):
+    job = shop.enqueue()
+    for _ in range(3):
+        shop.sql.execute(
+            "INSERT INTO forge.job_workers (host, pid, beat_at) VALUES ('x', 1, '-infinity')"
+        )
+        shop.sql.execute(
+            "UPDATE forge.jobs SET attempt = attempt + 1, worker_id = (SELECT max(id) FROM forge.job_workers)"
+        )
+        rescue(shop)
+
+    assert shop.state(job) == ("discarded", 3, 0, ["WorkerKilled"])
+
+
+def rescue(shop):
+    from forgecore_jobs.engine.store import Store
+
+    store = Store(shop.url, name="test")
+    store.rescue()
+    store.close()
+
+
+def test_a_worker_survives_its_connections(shop):
+    shop.jobs(both("time.sleep(0.2)"))
+    shop.work()
+    shop.until(lambda: shop.log().count('"worker.started"') == 1)
+    for _ in range(3):
+        for _ in range(5):
+            shop.enqueue()
+        time.sleep(0.3)
+        shop.sql.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+
+    shop.drained(40)
+
+    states = shop.sql.execute("SELECT state, count(*) FROM forge.jobs_all GROUP BY 1").fetchall()
+    assert states == [("completed", 15)]
+
+
+def test_sigterm_finishes_what_runs_and_gives_the_rest_back(shop):
+    shop.jobs(both("time.sleep(2)"))
+    jobs = [shop.enqueue() for _ in range(4)]
+    worker = shop.work()
+    shop.until(lambda: shop.state(jobs[0])[0] == "running")
+
+    worker.send_signal(signal.SIGTERM)
+    assert worker.wait(15) == 0
+
+    states = [shop.state(job)[0] for job in jobs]
+    assert sorted(states) == ["available", "available", "completed", "completed"]
+    assert shop.sql.execute("SELECT FROM forge.job_workers").rowcount == 0
+
+
+def test_dramatiqs_own_command_line_runs_the_same_jobs(shop):
+    shop.jobs(both('note("ran", current_tenant())', 'raise ValueError("x")'))
+    done = shop.enqueue()
+    failed = shop.enqueue("reindex_product", max_attempts=1)
+
+    process = shop.start(
+        str(Path(sys.executable).with_name("dramatiq")), "shop.gen.jobs.dramatiq", "-p", "1"
+    )
+    try:
+        shop.drained()
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(15)
+
+    assert shop.state(done)[0] == "completed"
+    assert shop.state(failed)[0] == "discarded"
+    assert shop.notes() == [f"ran {shop.tenant}"]
+
+
+def test_a_syntax_error_in_a_workers_module_is_named(shop):
+    shop.write("shop/resources/product/jobs.py", "x = 1\ndef (:\n")
+
+    done = shop.run("jobs", "work")
+
+    assert done.returncode == 1
+    assert "shop/resources/product/jobs.py:2" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_import_that_fails_is_named(shop):
+    shop.write("shop/resources/product/jobs.py", "\n\nimport nowhere_to_be_found\n")
+
+    done = shop.run("jobs", "work")
+
+    assert done.returncode == 1
+    assert "shop/resources/product/jobs.py:3" in done.stderr
+
+
+def test_two_workers_of_one_kind_are_named_with_both_places(shop):
+    shop.jobs(both() + "\n@worker(NotifyNewProductArgs)\ndef again(args, job): pass\n")
+
+    done = shop.run("jobs", "work")
+
+    assert done.returncode == 1
+    assert done.stderr.count("resources/product/jobs.py:") == 2
+    assert "notify_new_product" in done.stderr
+
+
+def test_an_unmigrated_database_is_said_with_the_command(shop):
+    shop.sql.execute("DROP SCHEMA forge CASCADE")
+
+    done = shop.run("jobs", "work")
+
+    assert done.returncode == 3
+    assert "forgecore migrate up" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_default_exists_without_a_section(shop):
+    text = shop.read("forge.toml").partition("[jobs.queues]")[0]
+    shop.write("forge.toml", text)
+    job = shop.enqueue("reindex_product")
+
+    shop.work()
+    shop.drained()
+
+    assert shop.state(job)[0] == "completed"
+    assert lines(shop, "worker.started")[0]["queues"] == {"default": 100}
+
+
+def test_max_attempts_of_the_environment_is_the_default(shop):
+    shop.jobs(both("raise ValueError"))
+    job = shop.enqueue()
+
+    shop.work(FORGE_JOBS_MAX_ATTEMPTS="1")
+    shop.drained()
+
+    assert shop.state(job)[:3] == ("discarded", 1, 1)
+
+
+def test_middlewares_that_the_row_replaces_are_refused(shop):
+    import dramatiq.middleware
+
+    from forgecore_jobs.engine.broker import PostgresBroker, RefusedMiddlewareError
+
+    for name in ("Retries", "TimeLimit", "ShutdownNotifications"):
+        middleware = getattr(dramatiq.middleware, name)()
+        with pytest.raises(RefusedMiddlewareError, match=name):
+            PostgresBroker({"default": 1}, 1, [middleware])
+
+
+def test_the_worker_leaves_no_process_behind(shop):
+    worker = shop.work()
+    shop.until(lambda: lines(shop, "worker.started"))
+    worker.send_signal(signal.SIGINT)
+
+    assert worker.wait(15) == 0
+    alive = subprocess.run(["pgrep", "-P", str(worker.pid)], capture_output=True, check=False)
+    assert alive.stdout == b""
+
+
+_ = Project
