@@ -39,6 +39,7 @@ from forgecore.schema.check import check
 from forgecore.schema.load import Documents, load
 from forgecore.schema.structure import (
     Extensions,
+    plugin_names,
     project_names,
     structure_config,
     structure_ir,
@@ -99,10 +100,7 @@ def open_project(project: Path, builtin: Sequence[Plugin]) -> Opened:
     document = documents.config
     if document is None:
         raise BuildError(diagnostics)
-    # Only the names of plugins are needed to know what the rest may say.
-    config, _ = structure_config(document, {})
-    early = config.sections.get(ProjectSettings)
-    names = early.plugins if isinstance(early, ProjectSettings) else ()
+    names = plugin_names(document)
 
     def place(name: str) -> Span | None:
         index = names.index(name) if names and name in names else None

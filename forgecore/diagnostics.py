@@ -51,7 +51,7 @@ class Diagnostic:
     span: Span | None
     text: str
     suggestion: str | None = None
-    also: Sequence[tuple[Span, str]] = field(default=())
+    also: Sequence[tuple[Span, str]] = field(default=(), converter=tuple[tuple[Span, str], ...])
     severity: Literal["error", "warning"] = "error"
 
     def render(self) -> str:

@@ -335,4 +335,10 @@ def _validate(attribute: "Attribute[Any]", value: object) -> None:
 def _plain(attribute: "Attribute[Any]", error: Exception) -> str:
     # attrs words it as "'pool' must be >= 1: 0".
     text = str(error.args[0]) if error.args else str(error)
-    return text.removeprefix(f"'{attribute.name}' ").partition(":")[0]
+    return said_limit(text.removeprefix(f"'{attribute.name}' "))
+
+
+def said_limit(text: str) -> str:
+    """Return what attrs says of a limit in plain words, without the value."""
+    words = re.sub(r"^(must be [<>]=? \S+): .*", r"\1", text, flags=re.DOTALL)
+    return words.replace(">= ", "at least ").replace("<= ", "at most ")

@@ -118,17 +118,17 @@ def _attribute_names(resource: Resource) -> Iterator[Diagnostic]:
 
 def _field(field: Field) -> Iterator[Diagnostic]:
     keys = field.kind.keys | (field.items_kind.keys if field.items_kind else frozenset())
-    for key in _LIMITS:
-        if getattr(field, key) not in (None, ()) and key not in keys:
-            text = f"`{key}` says nothing for a field of type {field.type}"
-            yield Diagnostic("not-applicable", field.origin.key_span(key), text)
+    foreign = [k for k in _LIMITS if getattr(field, k) not in (None, ()) and k not in keys]
+    for key in foreign:
+        text = f"`{key}` says nothing for a field of type {field.type}"
+        yield Diagnostic("not-applicable", field.origin.key_span(key), text)
     if field.items_kind is not None and not field.items_kind.element:
         text = f"an array cannot have items of type {field.items}"
         yield Diagnostic("bad-value", field.origin.span("items"), text)
         return
     incomplete = list(_incomplete(field, keys))
     yield from incomplete
-    if incomplete:
+    if incomplete or foreign:
         return
     bad_limits = list(_bad_limits(field))
     yield from bad_limits
@@ -139,7 +139,7 @@ def _field(field: Field) -> Iterator[Diagnostic]:
         if getattr(field, key) and not allowed:
             text = f"a field of type {field.type} cannot be {key}"
             yield Diagnostic("not-applicable", field.origin.key_span(key), text)
-    if field.sortable and field.nullable:
+    if field.sortable and field.nullable and field.kind.column != "none":
         text = f"`{field.name}` may be null, and nulls cannot be paged: make it required"
         yield Diagnostic("not-applicable", field.origin.key_span("sortable"), text)
     if field.has_default and not bad_limits:

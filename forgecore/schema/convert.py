@@ -17,7 +17,7 @@ from cattrs.errors import (
 )
 from cattrs.gen import make_dict_structure_fn
 
-from forgecore.runtime.settings import describe, parse_duration
+from forgecore.runtime.settings import describe, parse_duration, said_limit
 from forgecore.source import KeyPath
 
 T = TypeVar("T")
@@ -72,7 +72,7 @@ def _from_validator(error: BaseException, path: KeyPath) -> Fault:
     text = str(error.args[0]) if error.args else str(error)
     if text.startswith("'"):
         name, _, rest = text[1:].partition("' ")
-        return Fault((*path, name), "bad-value", f"`{name}` {rest.partition(':')[0]}")
+        return Fault((*path, name), "bad-value", f"`{name}` {said_limit(rest)}")
     return Fault(path, "bad-value", text)
 
 
@@ -187,9 +187,33 @@ def _table(cls: type, converter: Converter) -> Callable[[object, object], object
     def hook(value: object, hint: object) -> object:
         if not isinstance(value, Mapping):
             raise _WrongTypeError("must be a table")
-        return inner(cast("Mapping[str, Any]", value), cast("Any", hint))
+        table = cast("Mapping[str, Any]", value)
+        try:
+            return inner(table, cast("Any", hint))
+        except ClassValidationError as error:
+            # A class is only made, and its validators only run, once every key has its type.
+            noted, _ = error.group_exceptions()
+            unknown = [one for one in error.exceptions if isinstance(one, ForbiddenExtraKeysError)]
+            limits = _limits(cls, table, converter)
+            found = [*(one for one, _ in noted), *unknown, *limits]
+            raise ClassValidationError(error.message, found, cls) from None
 
     return hook
+
+
+def _limits(cls: type, table: Mapping[str, Any], converter: Converter) -> Iterator[Exception]:
+    """Give what the validators of single attributes say of the keys that could be read."""
+    for attribute in attrs.fields(cast("Any", cls)):
+        if attribute.validator is None or attribute.name not in table:
+            continue
+        try:
+            value = converter.structure(table[attribute.name], cast("Any", attribute.type))
+        except Exception:  # noqa: BLE001, S112 -- said already, as a fault of the type
+            continue
+        try:
+            attribute.validator(cast("Any", None), attribute, value)
+        except (ValueError, TypeError) as error:
+            yield error
 
 
 _CONVERTER: Final = _converter()

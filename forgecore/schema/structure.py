@@ -107,6 +107,18 @@ def structure_config(
     return Config(structured), diagnostics
 
 
+def plugin_names(document: Document) -> tuple[str, ...] | None:
+    """Return what [project] plugins says, None if it says nothing that can be used.
+
+    It is needed before the rest of the file is judged: what that may say depends on it.
+    """
+    project = document.data.get("project")
+    named = project.get("plugins") if isinstance(project, Mapping) else None
+    if not isinstance(named, list):
+        return None
+    return tuple(name for name in cast("list[object]", named) if isinstance(name, str))
+
+
 def project_names(project: Path, settings: ProjectSettings) -> tuple[str, str]:
     """Return the project's name and package: the folder's name where forge.toml says none."""
     name = settings.name or snake_name(project.name)
@@ -186,6 +198,8 @@ class _Builder:
         own = {key: value for key, value in table.items() if key not in claimed - core}
         head = self._structured(document, path, _FieldTable, own, claimed)
         if head is None:
+            if isinstance(word := own.get("type"), str):
+                self._type(document, (*path, "type"), word)
             return None
         kind = self._type(document, (*path, "type"), head.type)
         items = self._type(document, (*path, "items"), head.items) if head.items else None

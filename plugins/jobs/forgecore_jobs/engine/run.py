@@ -100,7 +100,7 @@ class Engine(Middleware):
             self.start()
         except Exception as error:
             # Dramatiq logs what a hook raises and goes on, deaf.
-            log.error("worker.not_started", error=str(error))  # noqa: TRY400 -- for people
+            log.error("worker.not_started", error=str(error))
             raise SystemExit(3) from error
 
     def after_worker_shutdown(self, broker: Broker, worker: "DramatiqWorker") -> None:
