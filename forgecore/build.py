@@ -45,7 +45,7 @@ from forgecore.schema.structure import (
     structure_ir,
 )
 from forgecore.source import Span
-from forgecore.write.format import format_texts, formatter_version
+from forgecore.write.format import format_texts, formatter_version, remove_leftovers
 from forgecore.write.manifest import Entry, Lock, digest_of
 from forgecore.write.tree import Change, Tree, compare, current_lock, locked, publish, settle
 
@@ -198,6 +198,8 @@ def build(
     tree = output.tree
     with locked(project):
         settle(tree)
+        for folder in {project, tree.package.parent, tree.package}:
+            remove_leftovers(folder)
         lock = current_lock(tree)
         generated = output.of_kind("gen")
         change, edited = compare(tree, generated, lock)

@@ -84,12 +84,12 @@ class Host:
             given = list(_each(found[0](context)))
         except Exception as error:  # noqa: BLE001 -- a border: the plugin is named
             return [], [_failure(plugin, hook, error)]
-        wrong = next((one for one in given if not isinstance(one, wanted)), None)
-        if wrong is None:
+        wrong = [one for one in given if not isinstance(one, wanted)]
+        if not wrong:
             return [cast("T", one) for one in given], []
         classes: tuple[type, ...] = wanted if isinstance(wanted, tuple) else (wanted,)
         names = " or ".join(cls.__name__ for cls in classes)
-        text = f"{plugin.label}: {hook} gave {type(wrong).__name__}, not {names}"
+        text = f"{plugin.label}: {hook} gave {type(wrong[0]).__name__}, not {names}"
         return [], [Diagnostic("plugin-failed", None, text)]
 
 

@@ -9,10 +9,11 @@ import tempfile
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
+from typing import Final
 
 from forgecore.diagnostics import Diagnostic
 
-MARK = ".forge-stage-"
+MARK: Final = ".forge-stage-"
 
 
 def formatter_version() -> str:
@@ -31,7 +32,7 @@ def format_texts(
     """
     python = {path: text for path, text in texts.items() if path.endswith(".py")}
     near = next(folder for folder in (package, *package.parents) if folder.is_dir())
-    with tempfile.TemporaryDirectory(prefix=MARK, dir=near) as name:
+    with tempfile.TemporaryDirectory(prefix=f"{MARK}{os.getpid()}-", dir=near) as name:
         stage = Path(name)
         for path, text in python.items():
             target = stage / path
@@ -56,6 +57,24 @@ def format_texts(
                 return {}, [_refused(run.stderr, stage, python)]
         formatted = {path: (stage / path).read_text(encoding="utf-8") for path in python}
     return {**texts, **formatted}, []
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove the stages that builds which were killed left in `folder`."""
+    for path in folder.glob(f"{MARK}*-*"):
+        pid = path.name.removeprefix(MARK).partition("-")[0]
+        if pid.isdigit() and not _is_alive(int(pid)):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def _refused(stderr: str, stage: Path, texts: Mapping[str, str]) -> Diagnostic:

@@ -1,0 +1,384 @@
+"""Plugins from outside: found by metadata, called guarded, named when they fail."""
+
+import textwrap
+
+import pytest
+
+GOOD = """
+from attrs import frozen
+from forgecore.plugin import *
+
+@frozen
+class View:
+    name: str
+"""
+
+
+@pytest.fixture
+def install(project, monkeypatch):
+    """Make a distribution with a plugin module and templates, importable by the project."""
+    project.write(
+        "schema/product.toml",
+        '[resource]\nname = "Product"\n[fields]\ntitle = { type = "string" }\n',
+    )
+
+    def make(name, code, templates=None, distribution=None, version="1.2.3"):
+        distribution = distribution or f"forgecore-{name}"
+        package = f"forgecore_{distribution.replace('-', '_')}"
+        project.write(f"{package}/__init__.py", "")
+        project.write(
+            f"{package}/plugin.py", GOOD + textwrap.dedent(code).replace("PACKAGE", package)
+        )
+        for path, text in (templates or {}).items():
+            project.write(f"{package}/{path}", textwrap.dedent(text))
+        info = f"{distribution.replace('-', '_')}-{version}.dist-info"
+        project.write(
+            f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {distribution}\nVersion: {version}\n"
+        )
+        project.write(f"{info}/entry_points.txt", f"[forgecore]\n{name} = {package}.plugin\n")
+        return package
+
+    def use(*names):
+        listed = ", ".join(f'"{name}"' for name in names)
+        project.write("forge.toml", f'[project]\nname = "shop"\nplugins = [{listed}]\n')
+
+    make.use = use
+    make.project = project
+    return make
+
+
+def failed(install, *names):
+    install.use(*names)
+    done = install.project.run("build")
+    assert done.returncode == 1, done.stdout
+    assert "Traceback" not in done.stderr
+    assert not (install.project.folder / "shop").exists()
+    return done.stderr
+
+
+def test_only_plugins_that_are_named_are_imported(install):
+    install("quiet", "raise RuntimeError('imported')\n")
+    install.use()
+
+    install.project.ok("build")
+
+
+def test_left_out_means_every_installed_one(install):
+    install("loud", "raise RuntimeError('imported')\n")
+    install.project.write("forge.toml", '[project]\nname = "shop"\n')
+
+    done = install.project.run("build")
+
+    assert (
+        "plugin `loud` (forgecore-loud 1.2.3) cannot be imported: RuntimeError: imported"
+        in done.stderr
+    )
+
+
+def test_a_hookimpl_that_raises_is_named_and_the_others_survive(install):
+    install(
+        "one",
+        """
+        @hookimpl
+        def forgecore_check(ctx):
+            raise KeyError("x")
+        """,
+    )
+    install(
+        "two",
+        """
+        @hookimpl
+        def forgecore_check(ctx):
+            yield Diagnostic("two/bad", ctx.span(ctx.resources[0], "name"), "two looked")
+        """,
+    )
+
+    said = failed(install, "one", "two")
+
+    assert "plugin `one` (forgecore-one 1.2.3): forgecore_check raised KeyError: 'x' (at " in said
+    assert "schema/product.toml:2:8: error[two/bad]: two looked" in said
+
+
+@pytest.mark.parametrize(
+    ("hook", "answer"),
+    [("check", "['x']"), ("render", "[3]"), ("fragments", "object()"), ("transform", "'ir'"),
+     ("scaffold", "[None, 3]"), ("config", "3"), ("options", "[3]"), ("field_types", "[3]")],
+)  # fmt: skip
+def test_an_answer_of_the_wrong_type_is_named(install, hook, answer):
+    install("bad", f"@hookimpl\ndef forgecore_{hook}(ctx):\n    return {answer}\n")
+
+    said = failed(install, "bad")
+
+    assert f"plugin `bad` (forgecore-bad 1.2.3): forgecore_{hook} gave " in said
+
+
+def test_a_misspelt_hookimpl_is_an_error(install):
+    install("typo", "@hookimpl\ndef forgecore_chek(ctx):\n    return ()\n")
+
+    said = failed(install, "typo")
+
+    assert "`forgecore_chek` is a hookimpl of no hookspec; did you mean `forgecore_check`?" in said
+
+
+def test_a_function_without_the_mark_is_an_error(install):
+    install("bare", "def forgecore_check(ctx):\n    return ()\n")
+
+    assert "`forgecore_check` lacks @hookimpl" in failed(install, "bare")
+
+
+def test_a_hookimpl_with_other_arguments_is_an_error(install):
+    install("args", "@hookimpl\ndef forgecore_check(context):\n    return ()\n")
+
+    assert "plugin `args` (forgecore-args 1.2.3)" in failed(install, "args")
+
+
+def test_two_plugins_of_one_name_are_an_error(install):
+    install("same", "")
+    install("same", "", distribution="forgecore-fork", version="9")
+
+    said = failed(install, "same")
+
+    assert "two plugins are called `same`: forgecore-fork 9 and forgecore-same 1.2.3" in said
+
+
+def test_a_cycle_of_orders_is_an_error(install):
+    install("a", 'forgecore_order = Order(before=("b",))\n')
+    install("b", 'forgecore_order = Order(before=("c",), after=("absent",))\n')
+    install("c", 'forgecore_order = Order(before=("a",))\n')
+
+    said = failed(install, "a", "b", "c")
+
+    assert "error[plugin-order]" in said
+    assert all(name in said for name in ("a", "b", "c", " -> "))
+
+
+DECORATES = """
+@hookimpl
+def forgecore_fragments(ctx):
+    yield Fragment(slot="{slot}", resource="Product", template="PACKAGE:x.mako", view=View("v"))
+"""
+
+
+def test_fragments_stand_in_the_declared_order(install):
+    code = DECORATES.format(slot="actions.module")
+    install("b", code, {"x.mako": "B = 1\n"})
+    install(
+        "a",
+        'forgecore_order = Order(after=("b",))\n' + code,
+        {"x.mako": "A = ${view.name | n,repr}\n"},
+    )
+    install.use("a", "b")
+
+    install.project.ok("build")
+
+    text = install.project.read("shop/gen/actions/product.py")
+    assert 'B = 1\nA = "v"\n' in text
+
+
+@pytest.mark.parametrize(
+    ("slot", "template", "said"),
+    [
+        ("actions.module", "x = (\n", "line 1 of the fragment is no Python"),
+        ("actions.module", "a = 1\n% if vew:\nb = 2\n% endif\n", "x.mako:2: `vew` is no name"),
+        ("actions.module", "ok = 1\n${rows}\n", "x.mako:2: `rows` is no name"),
+        ("actions.module", "ok = 1\n## gone\n", "x.mako:2: Mako swallows"),
+        ("actions.module", "a = 1 + \\\n    2\n", "x.mako:1: Mako joins"),
+        ("actions.module", '<%def name="body()">x</%def>\n', "called `body`"),
+        ("actions.module", "<%include file='y'/>\n", "include lose indentation"),
+        ("actions.module", "a = ${None}\n", "NoneType is no text"),
+        ("actions.module", "ok = 1\n${view.nothing}\n", "x.mako:2: AttributeError"),
+        ("actions.module", "${'a' + chr(10) + 'b'}\n", "several lines"),
+        ("actions.module", "% for x in:\n% endfor\n", "x.mako:1"),
+        ("actions.method.decorators", "@\n", "is no Python"),
+        ("actions.create.ctes", "other AS (SELECT 1)\n", "the arm `other` must be called `bad`"),
+        ("actions.create.ctes", "SELECT 1\n", "an arm is written `name AS (...)`"),
+        ("actions.create.ctes", "bad AS (SELECT 1\n", "leaves a parenthesis or quote open"),
+        ("actions.nowhere", "x\n", "nobody declares the slot `actions.nowhere`"),
+    ],
+)
+def test_a_bad_fragment_is_named_with_plugin_template_and_line(install, slot, template, said):
+    install("bad", DECORATES.format(slot=slot), {"x.mako": template})
+
+    told = failed(install, "bad")
+
+    assert "plugin `bad` (forgecore-bad 1.2.3)" in told
+    assert said in told
+
+
+def test_a_missing_template_is_named(install):
+    install("bad", DECORATES.format(slot="actions.module"))
+
+    assert "forgecore_forgecore_bad:x.mako: there is no such template" in failed(install, "bad")
+
+
+def test_a_fragment_for_an_absent_plugin_may_be_optional(install):
+    install("kind", """
+        @hookimpl
+        def forgecore_fragments(ctx):
+            yield Fragment(slot="others.slot", template="PACKAGE:x.mako", optional=True)
+        """)  # fmt: skip
+    install.use("kind")
+
+    install.project.ok("build")
+
+
+def test_an_arm_comes_with_its_parameters_and_imports(install):
+    install(
+        "audit",
+        """
+        @hookimpl
+        def forgecore_fragments(ctx):
+            yield Fragment(
+                slot="actions.update.ctes", resource="Product", template="PACKAGE:x.mako",
+                imports=(Import("forgecore.runtime", "current_user"),),
+                params={"audit_user": "current_user()"},
+            )
+        """,
+        {"x.mako": "${arm}_log AS (\n    SELECT '{}' || %(audit_user)s FROM new\n)\n"},
+    )
+    install.use("audit")
+
+    install.project.ok("build")
+
+    text = install.project.read("shop/gen/actions/product.py")
+    assert "), audit_log AS (\n    SELECT '{{}}' || %(audit_user)s FROM new\n), record AS (" in text
+    assert 'changes | {"audit_user": current_user()}' in text
+    assert "    current_user,\n" in text
+
+
+@pytest.mark.parametrize(
+    "path", ["../x.py", "/etc/x.py", "gen/../../x.py", "resources/x.py", "gen/a b.py", "x.py"]
+)
+def test_a_plugin_writes_under_gen_alone(install, path):
+    install("bad", f"""
+        @hookimpl
+        def forgecore_render(ctx):
+            yield GeneratedFile(path={path!r}, template="PACKAGE:x.mako", view=None)
+        """, {"x.mako": "x = 1\n"})  # fmt: skip
+
+    assert f"error[bad-path]: plugin `bad` (forgecore-bad 1.2.3) may not write `{path}`" in failed(
+        install, "bad"
+    )
+
+
+def test_two_plugins_that_write_one_file_are_both_named(install):
+    code = """
+        @hookimpl
+        def forgecore_render(ctx):
+            yield GeneratedFile(path="gen/x/PATH.py", template="PACKAGE:x.mako", view=None)
+        """
+    install("one", code.replace("PATH", "a"), {"x.mako": "x = 1\n"})
+    install("two", code.replace("PATH", "A"), {"x.mako": "x = 1\n"})
+
+    said = failed(install, "one", "two")
+
+    assert "is written by plugin `one` (forgecore-one 1.2.3) and by plugin `two`" in said
+
+
+def test_a_plugin_adds_options_types_sections_and_transforms(install):
+    install(
+        "rich",
+        """
+        from attrs import evolve, field, validators
+
+        @frozen(kw_only=True)
+        class Section:
+            limit: int = field(default=1, validator=validators.ge(1))
+
+        @frozen(kw_only=True)
+        class Slug:
+            slug_from: str
+
+        @frozen(kw_only=True)
+        class Search:
+            language: str = "english"
+
+        @hookimpl
+        def forgecore_config(ctx):
+            return Section
+
+        @hookimpl
+        def forgecore_options(ctx):
+            return [FieldOptions(Slug), ResourceOptions("search", Search)]
+
+        @hookimpl
+        def forgecore_field_types(ctx):
+            yield FieldType(
+                name="color",
+                python=lambda field: Code("str"),
+                sql=lambda field: "text",
+                rule=lambda field: Code("rules.text(pattern='#[0-9a-f]{6}')", (Import("forgecore.runtime", "rules"),)),
+                value=lambda field, value: value,
+                check=lambda field, column: f"{column} ~ '^#'",
+            )
+
+        @hookimpl
+        def forgecore_check(ctx):
+            for resource in ctx.resources:
+                for field in resource.fields:
+                    options = field.options(Slug)
+                    if options and options.slug_from == "nowhere":
+                        yield Diagnostic("rich/slug", ctx.span(options, "slug_from"), "no such field")
+                search = resource.options(Search)
+                if search and search.language not in ("english", "german"):
+                    yield Diagnostic("rich/search", ctx.span(search, "language"), f"limit {ctx.config(Section).limit}")
+
+        @hookimpl
+        def forgecore_transform(ctx):
+            (product,) = ctx.resources
+            (title, *rest) = product.fields
+            extra = evolve(title, name="title_too")
+            return evolve(ctx.ir, resources=(evolve(product, fields=(*product.fields, extra)),))
+        """,
+    )
+    install.use("rich")
+    install.project.write(
+        "schema/product.toml",
+        """
+[resource]
+name = "Product"
+[fields]
+title = { type = "string", slug_from = "nowhere" }
+tint = { type = "color", default = "#00ff00" }
+[search]
+language = "klingon"
+""",
+    )
+    config = install.project.read("forge.toml")
+    install.project.write("forge.toml", config + "[rich]\nlimit = 4\n")
+
+    said = install.project.run("build").stderr
+    assert "schema/product.toml:5:40: error[rich/slug]: no such field" in said
+    assert "schema/product.toml:8:12: error[rich/search]: limit 4" in said
+
+    text = install.project.read("schema/product.toml")
+    install.project.write(
+        "schema/product.toml", text.replace("nowhere", "title").replace("klingon", "german")
+    )
+    install.project.ok("build")
+    models = install.project.read("shop/gen/models/product.py")
+    assert "title_too: str | None" in models
+    assert 'tint: str = "#00ff00"' in models
+    assert "tint ~ '^#'" in install.project.read("shop/gen/schema.sql")
+    install.project.write(
+        "schema/product.toml", text.replace("#00ff00", "green").replace("nowhere", "x")
+    )
+    assert "the default of `tint` must match" in install.project.run("build").stderr
+
+
+def test_a_plugins_commands_are_found(install):
+    install("cmd", """
+        import click
+
+        @hookimpl
+        def forgecore_commands(ctx):
+            @click.command("greet")
+            def greet():
+                click.echo(f"hello from {ctx.project.name}")
+            yield greet
+        """)  # fmt: skip
+    install.use("cmd")
+
+    assert install.project.ok("greet") == "hello from shop\n"
+    assert "greet" in install.project.ok("--help")
+    assert install.project.run("nothing-like-it").returncode == 2
