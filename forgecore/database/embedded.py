@@ -194,7 +194,7 @@ class Embedded:
         shutil.rmtree(self.data, ignore_errors=True)
         self._run(
             "initdb",
-            f"--pgdata={fresh}",
+            f"--pgdata={fresh.name}",
             "--username=postgres",
             "--auth-local=trust",
             "--auth-host=reject",
@@ -218,13 +218,15 @@ class Embedded:
             **self.settings,
         }
         # The directory list is itself a list of names: a comma or a space in one needs quotes.
-        options["unix_socket_directories"] = f'"{options["unix_socket_directories"]}"'
+        quoted = options["unix_socket_directories"].replace('"', '""')
+        options["unix_socket_directories"] = f'"{quoted}"'
         words = " ".join(f"-c {shlex.quote(f'{key}={value}')}" for key, value in options.items())
         self._run(
             "pg_ctl",
             "start",
-            f"--pgdata={self.data}",
-            f"--log={self.log}",
+            # pg_ctl hands both to a shell, between double quotes: relative ones hold no surprise.
+            f"--pgdata={self.data.name}",
+            f"--log={self.log.name}",
             f"--timeout={_START_LIMIT_S:.0f}",
             "--wait",
             "--silent",
@@ -253,7 +255,7 @@ class Embedded:
             run = subprocess.run(
                 command,
                 env={**environ, "LC_ALL": "C"},
-                cwd="/",
+                cwd=self.data.parent,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,

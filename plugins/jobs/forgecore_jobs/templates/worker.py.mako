@@ -2,8 +2,8 @@
 
 `job.tx` is a transaction: what is written through it commits together with the job's
 completion, and any actions class takes it. The tenant is set, and `job.log` has the
-job's keys bound. A worker may be `async def` with an AsyncJob. What a worker depends on,
-such as a mailer, is made once in a module of yours and imported here.
+job's keys bound. A worker may be `async def` with an AsyncJob. What it depends on, such
+as a mailer, is made once in a module of yours and imported here.
 """
 
 ${imports}
