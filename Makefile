@@ -3,6 +3,7 @@
 .PHONY: help demo test check fix lock bench-data bench-build clean
 
 PYTHON ?= python3
+ARGS ?=
 EDITABLES := -e . -e plugins/jobs -e plugins/scaffold -e plugins/otel
 
 help:  ## list the targets
@@ -20,7 +21,7 @@ demo: .venv/.done  ## build the example, migrate, create, roll back, run the wor
 	@cd examples/shop && PATH="$(CURDIR)/.venv/bin:$$PATH" ../../.venv/bin/python demo.py
 
 test: .venv/.done  ## everything that must hold: tests, types, lint, arrows
-	@PATH="$(CURDIR)/.venv/bin:$$PATH" .venv/bin/python -m pytest -n 2 --dist loadgroup
+	@PATH="$(CURDIR)/.venv/bin:$$PATH" .venv/bin/python -m pytest -n 2 --dist loadgroup $(ARGS)
 
 check: .venv/.done  ## lint, format and types of the sources alone
 	@.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/lint-imports

@@ -1,4 +1,4 @@
-"""One Postgres server for the run, a template database for each built project, one database a test."""
+"""One Postgres server for the run, and projects to build, migrate and run on it."""
 
 import os
 import shutil

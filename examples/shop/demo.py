@@ -43,14 +43,14 @@ def main() -> None:
 
 def create() -> None:
     """Create records for two tenants, and roll one back."""
+    from forgecore.runtime import acting, connect  # noqa: PLC0415 -- built just now
+
     from shop.gen.actions.category import CategoryActions  # noqa: PLC0415
     from shop.gen.actions.order_item import OrderItemActions  # noqa: PLC0415
     from shop.gen.actions.product import ProductActions  # noqa: PLC0415
     from shop.gen.models.category import CategoryCreate  # noqa: PLC0415
     from shop.gen.models.order_item import OrderItemCreate  # noqa: PLC0415
     from shop.gen.models.product import ProductCreate, ProductUpdate  # noqa: PLC0415
-
-    from forgecore.runtime import acting, connect  # noqa: PLC0415 -- built just now
 
     def lamp(title: str, sku: str, category: UUID | None = None) -> ProductCreate:
         return ProductCreate(title=title, price=Decimal("9.90"), sku=sku, category_id=category)

@@ -122,13 +122,13 @@ class ActionsView:
     insert_columns: str
     insert_values: str
     table: str
+    get_key: str
     key: str
     key_deleted: str
     touch: str
     constraints: tuple[ConstraintView, ...]
     updatable: tuple[UpdatableView, ...]
     live: tuple[LiveView, ...]
-    create_prefix: str
     referring: str
     given_create: str
     changes: str
@@ -159,7 +159,6 @@ def actions_file(resource: Resource, ir: IR) -> GeneratedFile:
         names.bind(Import("forgecore.runtime", "with_jsonb"))
     every = [column.sql for column in columns(resource)]
     parameters = dict(_parameters(resource, ir))
-    live = tuple(_live(resource, ir))
     view = ActionsView(
         resource=resource,
         name=resource.name,
@@ -174,13 +173,13 @@ def actions_file(resource: Resource, ir: IR) -> GeneratedFile:
         insert_columns=wrapped([quoted(name) for name in parameters], 8),
         insert_values=wrapped(parameters.values(), 8),
         table=resource.sql_table,
-        key=key_condition(resource),
-        key_deleted=key_condition(resource, deleted=True),
+        get_key=key_condition(resource, 4),
+        key=key_condition(resource, 8),
+        key_deleted=key_condition(resource, 8, deleted=True),
         touch=",\n        updated_at = now()" if resource.timestamps else "",
         constraints=tuple(_constraints(resource)),
         updatable=tuple(_updatable(resource, ir)),
-        live=live,
-        create_prefix="f" if live else "",
+        live=tuple(_live(resource, ir)),
         referring="\n    UNION ALL\n    ".join(_referring(resource, ir)),
         given_create=_with_jsonb("given(self._valid(data, self.validate_create))", jsonb),
         changes=_with_jsonb("changes", [n for n in jsonb if not _is_immutable(resource, n)]),
@@ -224,7 +223,8 @@ def _parameters(resource: Resource, ir: IR) -> Iterator[tuple[str, str]]:
     for field in resource.fields:
         yield field.name, value(field)
     for relation in resource.relations:
-        yield relation.attribute, _reference(relation, ir)
+        text = live_reference(relation, ir.resource(relation.target))
+        yield relation.attribute, text or f"%({relation.attribute})s"
 
 
 def _reference(relation: Relation, ir: IR) -> str:

@@ -1,11 +1,14 @@
 """The view of a resource's models: record, inputs and columns."""
 
+import json
 from collections.abc import Iterator
+from uuid import UUID
 
 from attrs import frozen
 
 from forgecore.data.literals import python_literal
 from forgecore.data.naming import Locals, Names
+from forgecore.names import string_literal
 from forgecore.plugin import (
     Code,
     Field,
@@ -154,8 +157,12 @@ def _create(resource: Resource, names: Names, types: dict[str, str]) -> Iterator
 
 def _default(field: Field, names: Names) -> str:
     value = field.kind.value(field, field.default)
+    if field.kind.sql(field) == "jsonb" and isinstance(value, list | dict):
+        # A literal of nested lists and dicts has no type that both checkers take for Json.
+        make, loads = names.bind(Import("attrs", "field")), names.bind(Import("json", "loads"))
+        return f"{make}(factory=lambda: {loads}({string_literal(json.dumps(value))}))"
     code = python_literal(value)
-    if isinstance(value, list | dict):
+    if isinstance(value, list | UUID):
         make = names.bind(Import("attrs", "field"))
         return f"{make}(factory=lambda: {names.use(code)})"
     return names.use(code)

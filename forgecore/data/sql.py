@@ -40,14 +40,14 @@ def columns(resource: Resource) -> list[Column]:
     return [Column.named(name) for name in names]
 
 
-def key_condition(resource: Resource, *, deleted: bool = False) -> str:
-    """Return the condition on one live (or deleted) row of the current tenant."""
+def key_condition(resource: Resource, indent: int, *, deleted: bool = False) -> str:
+    """Return the condition on one live (or deleted) row of the current tenant, a line each."""
     parts = ["id = %(id)s"]
     if resource.tenant_scoped:
         parts.append("tenant_id = %(tenant_id)s")
     if resource.soft_delete:
         parts.append("deleted_at IS NOT NULL" if deleted else "deleted_at IS NULL")
-    return " AND ".join(parts)
+    return ("\n" + " " * indent + "AND ").join(parts)
 
 
 def wrapped(parts: Iterable[str], indent: int) -> str:
@@ -81,10 +81,11 @@ def live_reference(relation: Relation, target: Resource) -> str | None:
     if not target.soft_delete:
         return None
     parameter = f"%({relation.attribute})s"
-    tenant = " AND tenant_id = %(tenant_id)s" if target.tenant_scoped else ""
+    both = "\n                AND "
+    tenant = f"{both}tenant_id = %(tenant_id)s" if target.tenant_scoped else ""
     text = (
         f"coalesce((\n            SELECT id FROM {target.sql_table}\n"
-        f"            WHERE id = {parameter}{tenant} AND deleted_at IS NULL\n"
+        f"            WHERE id = {parameter}{tenant}{both}deleted_at IS NULL\n"
         f"            FOR SHARE\n        ), {NOWHERE})"
     )
     if relation.required:

@@ -13,6 +13,7 @@ import shutil
 import signal
 import socket
 import stat
+import struct
 import subprocess
 import tempfile
 import time
@@ -28,8 +29,11 @@ from attrs import field, frozen
 ROLE: Final = "forge"
 """The application's role and database. It owns the database and is no superuser."""
 
+_FRESH: Final = "data.new"
+_PROGRAMS: Final = frozenset({"postgres", "initdb", "pg_ctl"})
 _SOCKET: Final = ".s.PGSQL.5432"
 _LONGEST_SOCKET: Final = 100
+_SSL_REQUEST: Final = struct.pack("!ii", 8, 80877103)
 _START_LIMIT_S: Final = 300.0
 _LOCK_LIMIT_S: Final = 120.0
 _STOP_LIMIT_S: Final = 30.0
@@ -66,14 +70,18 @@ class Embedded:
         return f"postgresql:///{database}?host={host}&user={role}"
 
     def is_running(self) -> bool:
-        """Return whether the socket accepts."""
+        """Return whether a server answers on the socket.
+
+        The socket of a postmaster that is being killed accepts for a moment longer.
+        """
         try:
             with socket.socket(socket.AF_UNIX) as probe:
-                probe.settimeout(2)
+                probe.settimeout(5)
                 probe.connect(str(self._socket_folder(make=False) / _SOCKET))
+                probe.sendall(_SSL_REQUEST)
+                return probe.recv(1) in {b"N", b"S"}
         except OSError:
             return False
-        return True
 
     def start(self) -> str:
         """Start the server unless it runs, and return the application's address.
@@ -154,15 +162,20 @@ class Embedded:
             yield
 
     def _end_orphans(self, gentle: signal.Signals = signal.SIGQUIT) -> bool:
-        """End every server that works in the data directory, whatever its pid file says."""
+        """End every server that works in the data directory, whatever its pid file says.
+
+        An initdb whose parent was killed goes as well: it would write into the next one's folder.
+        """
         import psutil  # noqa: PLC0415 -- a start that finds the server running pays nothing for it
 
-        mine = {str(self.data), f"{self.data} (deleted)", os.path.realpath(self.data)}
+        folders = (self.data, self.data.with_name(_FRESH), self.data.parent)
+        mine = {os.path.realpath(folder) for folder in folders}
+        mine |= {f"{folder} (deleted)" for folder in mine}
         found: list[psutil.Process] = []
         for process in psutil.process_iter():
             with suppress(psutil.Error, OSError):
                 alive = process.status() != psutil.STATUS_ZOMBIE
-                if alive and process.cwd() in mine and process.name() == "postgres":
+                if alive and process.name() in _PROGRAMS and process.cwd() in mine:
                     found.append(process)
         own = {process.pid for process in found}
         heads = [p for p in found if _parent(p) not in own] if found else []
@@ -189,7 +202,7 @@ class Embedded:
         if (self.data / "PG_VERSION").exists():
             return
         # A folder that has PG_VERSION may be half made: only a rename says that it is whole.
-        fresh = self.data.with_name("data.new")
+        fresh = self.data.with_name(_FRESH)
         shutil.rmtree(fresh, ignore_errors=True)
         shutil.rmtree(self.data, ignore_errors=True)
         self._run(

@@ -7,6 +7,7 @@ import uuid
 
 import psycopg
 import pytest
+
 from conftest import Project
 
 PRODUCT = """

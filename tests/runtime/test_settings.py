@@ -4,6 +4,7 @@ import json
 from datetime import timedelta
 
 import pytest
+from forgecore_jobs.settings import JobsSettings
 
 from forgecore.config import CORE_SECTIONS
 from forgecore.runtime.errors import SettingsError
@@ -16,7 +17,6 @@ from forgecore.runtime.settings import (
     read_section,
     variable_name,
 )
-from forgecore_jobs.settings import JobsSettings
 
 SECTIONS = {**CORE_SECTIONS, "jobs": JobsSettings}
 

@@ -15,7 +15,7 @@ CONSTRAINTS: ${view.typing.Final}[${view.rt.Constraints}] = {
 }
 
 % for live in view.live:
-# A foreign key accepts a row in the trash: what is not live becomes an id that no row has.
+# A foreign key accepts rows in the trash: a dead one becomes an id that no row has.
 ${live.name}: ${view.typing.Final} = """${block(live.text)}"""
 
 % endfor
@@ -31,9 +31,9 @@ SELECT
 FROM ${view.table}
 """
 
-GET: ${view.typing.Final} = f"""{SELECT}WHERE ${view.key}"""
+GET: ${view.typing.Final} = f"""{SELECT}WHERE ${block(view.get_key)}"""
 
-CREATE: ${view.typing.Final} = ${view.create_prefix}"""
+CREATE: ${view.typing.Final} = """
 WITH new AS (
     INSERT INTO ${view.table} (
         ${block(view.insert_columns)}
@@ -42,7 +42,7 @@ WITH new AS (
         ${block(view.insert_values)}
     )
     RETURNING *
-)${arms("actions.create.ctes", resource=view.resource, braces=bool(view.create_prefix))}
+)${arms("actions.create.ctes", resource=view.resource)}
 SELECT
     ${block(view.columns)}
 FROM new"""
@@ -50,7 +50,7 @@ FROM new"""
 UPDATE: ${view.typing.Final} = """
 WITH old AS (
     SELECT * FROM ${view.table}
-    WHERE ${view.key}
+    WHERE ${block(view.key)}
     FOR NO KEY UPDATE
 ), new AS (
     UPDATE ${view.table}
@@ -74,7 +74,7 @@ FROM record"""
 DELETE: ${view.typing.Final} = """
 WITH old AS (
     SELECT * FROM ${view.table}
-    WHERE ${view.key}
+    WHERE ${block(view.key)}
     FOR NO KEY UPDATE
 % if view.referring:
 ), referring AS (
@@ -92,7 +92,10 @@ WITH old AS (
     RETURNING ${view.table}.*
 )${arms("actions.delete.ctes", resource=view.resource)}
 % if view.referring:
-SELECT EXISTS (SELECT FROM old), EXISTS (SELECT FROM new), ARRAY(SELECT name FROM referring)"""
+SELECT
+    EXISTS (SELECT FROM old),
+    EXISTS (SELECT FROM new),
+    ARRAY(SELECT name FROM referring)"""
 % else:
 SELECT EXISTS (SELECT FROM old), EXISTS (SELECT FROM new), ARRAY[]::text[]"""
 % endif
@@ -100,7 +103,7 @@ SELECT EXISTS (SELECT FROM old), EXISTS (SELECT FROM new), ARRAY[]::text[]"""
 RESTORE: ${view.typing.Final} = """
 WITH old AS (
     SELECT * FROM ${view.table}
-    WHERE ${view.key_deleted}
+    WHERE ${block(view.key_deleted)}
     FOR NO KEY UPDATE
 ), new AS (
     UPDATE ${view.table}
@@ -116,7 +119,7 @@ FROM new"""
 DELETE: ${view.typing.Final} = """
 WITH old AS (
     SELECT * FROM ${view.table}
-    WHERE ${view.key}
+    WHERE ${block(view.key)}
     FOR UPDATE
 ), new AS (
     DELETE FROM ${view.table}

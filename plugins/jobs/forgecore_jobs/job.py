@@ -6,9 +6,32 @@ from typing import Any, ClassVar, Protocol, TypeVar
 from uuid import UUID
 
 from attrs import field, frozen
-from structlog.stdlib import BoundLogger
 
 from forgecore.runtime import AsyncTransaction, Transaction
+
+
+class Log(Protocol):
+    """What `job.log` offers: structlog's logger, which is slow to import for its type alone."""
+
+    def bind(self, **keys: object) -> "Log":
+        """Return a log that has more keys bound."""
+        ...
+
+    def debug(self, event: str, **keys: object) -> object:
+        """Log something for a developer."""
+        ...
+
+    def info(self, event: str, **keys: object) -> object:
+        """Log something that happened."""
+        ...
+
+    def warning(self, event: str, **keys: object) -> object:
+        """Log something that should not happen often."""
+        ...
+
+    def error(self, event: str, **keys: object) -> object:
+        """Log something that somebody must look at."""
+        ...
 
 
 class JobArgs(Protocol):
@@ -49,7 +72,7 @@ class _JobBase:
     max_attempts: int
     tenant_id: UUID | None
     metadata: Mapping[str, str]
-    log: BoundLogger = field(repr=False)
+    log: Log = field(repr=False)
 
 
 @frozen(kw_only=True)

@@ -9,6 +9,7 @@ import uuid
 from pathlib import Path
 
 import pytest
+
 from conftest import Project
 
 
@@ -436,7 +437,6 @@ def test_max_attempts_of_the_environment_is_the_default(shop):
 
 def test_middlewares_that_the_row_replaces_are_refused(shop):
     import dramatiq.middleware
-
     from forgecore_jobs.engine.broker import PostgresBroker, RefusedMiddlewareError
 
     for name in ("Retries", "TimeLimit", "ShutdownNotifications"):

@@ -7,8 +7,6 @@ the connection is in.
 from typing import Final, LiteralString
 from uuid import UUID
 
-from forgecore_otel import traced
-
 from forgecore.runtime import (
     Actions,
     ActionsBase,
@@ -25,6 +23,8 @@ from forgecore.runtime import (
     partial,
     uuid7,
 )
+from forgecore_otel import traced
+
 from shop.gen.models.category import Category, CategoryColumns, CategoryCreate, CategoryUpdate
 from shop.gen.validation.category import CATEGORY
 
@@ -34,10 +34,12 @@ CONSTRAINTS: Final[Constraints] = {
     "categories_parent_id_fkey": ("parent_id",),
 }
 
-# A foreign key accepts a row in the trash: what is not live becomes an id that no row has.
+# A foreign key accepts rows in the trash: a dead one becomes an id that no row has.
 LIVE_PARENT: Final = """CASE WHEN %(parent_id)s::uuid IS NOT NULL THEN coalesce((
             SELECT id FROM categories
-            WHERE id = %(parent_id)s AND tenant_id = %(tenant_id)s AND deleted_at IS NULL
+            WHERE id = %(parent_id)s
+                AND tenant_id = %(tenant_id)s
+                AND deleted_at IS NULL
             FOR SHARE
         ), '00000000-0000-0000-0000-000000000000') END"""
 
@@ -52,15 +54,24 @@ SELECT
 FROM categories
 """
 
-GET: Final = f"""{SELECT}WHERE id = %(id)s AND tenant_id = %(tenant_id)s AND deleted_at IS NULL"""
+GET: Final = f"""{SELECT}WHERE id = %(id)s
+    AND tenant_id = %(tenant_id)s
+    AND deleted_at IS NULL"""
 
-CREATE: Final = f"""
+CREATE: Final = """
 WITH new AS (
     INSERT INTO categories (
         id, tenant_id, name, parent_id
     )
     VALUES (
-        %(id)s, %(tenant_id)s, %(name)s, {LIVE_PARENT}
+        %(id)s, %(tenant_id)s, %(name)s,
+        CASE WHEN %(parent_id)s::uuid IS NOT NULL THEN coalesce((
+            SELECT id FROM categories
+            WHERE id = %(parent_id)s
+                AND tenant_id = %(tenant_id)s
+                AND deleted_at IS NULL
+            FOR SHARE
+        ), '00000000-0000-0000-0000-000000000000') END
     )
     RETURNING *
 )
@@ -71,7 +82,9 @@ FROM new"""
 UPDATE: Final = """
 WITH old AS (
     SELECT * FROM categories
-    WHERE id = %(id)s AND tenant_id = %(tenant_id)s AND deleted_at IS NULL
+    WHERE id = %(id)s
+        AND tenant_id = %(tenant_id)s
+        AND deleted_at IS NULL
     FOR NO KEY UPDATE
 ), new AS (
     UPDATE categories
@@ -94,7 +107,9 @@ FROM record"""
 DELETE: Final = """
 WITH old AS (
     SELECT * FROM categories
-    WHERE id = %(id)s AND tenant_id = %(tenant_id)s AND deleted_at IS NULL
+    WHERE id = %(id)s
+        AND tenant_id = %(tenant_id)s
+        AND deleted_at IS NULL
     FOR NO KEY UPDATE
 ), referring AS (
     SELECT 'categories' AS name FROM old
@@ -111,12 +126,17 @@ WITH old AS (
     WHERE categories.id = old.id AND NOT EXISTS (SELECT FROM referring)
     RETURNING categories.*
 )
-SELECT EXISTS (SELECT FROM old), EXISTS (SELECT FROM new), ARRAY(SELECT name FROM referring)"""
+SELECT
+    EXISTS (SELECT FROM old),
+    EXISTS (SELECT FROM new),
+    ARRAY(SELECT name FROM referring)"""
 
 RESTORE: Final = """
 WITH old AS (
     SELECT * FROM categories
-    WHERE id = %(id)s AND tenant_id = %(tenant_id)s AND deleted_at IS NOT NULL
+    WHERE id = %(id)s
+        AND tenant_id = %(tenant_id)s
+        AND deleted_at IS NOT NULL
     FOR NO KEY UPDATE
 ), new AS (
     UPDATE categories

@@ -7,8 +7,6 @@ the connection is in.
 from typing import Final, LiteralString
 from uuid import UUID
 
-from forgecore_otel import traced
-
 from forgecore.runtime import (
     Actions,
     ActionsBase,
@@ -25,6 +23,8 @@ from forgecore.runtime import (
     partial,
     uuid7,
 )
+from forgecore_otel import traced
+
 from shop.gen.models.currency import Currency, CurrencyColumns, CurrencyCreate, CurrencyUpdate
 from shop.gen.validation.currency import CURRENCY
 

@@ -8,10 +8,6 @@ from typing import ClassVar, Final, LiteralString
 from uuid import UUID
 
 from attrs import frozen
-from forgecore_jobs import enqueues
-from forgecore_otel import traced
-from psycopg.types.json import Jsonb
-
 from forgecore.runtime import (
     Actions,
     ActionsBase,
@@ -28,6 +24,10 @@ from forgecore.runtime import (
     partial,
     uuid7,
 )
+from forgecore_jobs import enqueues
+from forgecore_otel import traced
+from psycopg.types.json import Jsonb
+
 from shop.gen.jobs.wiring import metadata
 from shop.gen.models.order_item import OrderItem, OrderItemColumns, OrderItemCreate, OrderItemUpdate
 from shop.gen.validation.order_item import ORDER_ITEM
@@ -47,10 +47,12 @@ CONSTRAINTS: Final[Constraints] = {
     "order_items_product_id_fkey": ("product_id",),
 }
 
-# A foreign key accepts a row in the trash: what is not live becomes an id that no row has.
+# A foreign key accepts rows in the trash: a dead one becomes an id that no row has.
 LIVE_PRODUCT: Final = """coalesce((
             SELECT id FROM products
-            WHERE id = %(product_id)s AND tenant_id = %(tenant_id)s AND deleted_at IS NULL
+            WHERE id = %(product_id)s
+                AND tenant_id = %(tenant_id)s
+                AND deleted_at IS NULL
             FOR SHARE
         ), '00000000-0000-0000-0000-000000000000')"""
 
@@ -69,15 +71,23 @@ SELECT
 FROM order_items
 """
 
-GET: Final = f"""{SELECT}WHERE id = %(id)s AND tenant_id = %(tenant_id)s"""
+GET: Final = f"""{SELECT}WHERE id = %(id)s
+    AND tenant_id = %(tenant_id)s"""
 
-CREATE: Final = f"""
+CREATE: Final = """
 WITH new AS (
     INSERT INTO order_items (
         id, tenant_id, quantity, unit_price, product_id
     )
     VALUES (
-        %(id)s, %(tenant_id)s, %(quantity)s, %(unit_price)s, {LIVE_PRODUCT}
+        %(id)s, %(tenant_id)s, %(quantity)s, %(unit_price)s,
+        coalesce((
+            SELECT id FROM products
+            WHERE id = %(product_id)s
+                AND tenant_id = %(tenant_id)s
+                AND deleted_at IS NULL
+            FOR SHARE
+        ), '00000000-0000-0000-0000-000000000000')
     )
     RETURNING *
 ), jobs AS (
@@ -102,7 +112,8 @@ FROM new"""
 UPDATE: Final = """
 WITH old AS (
     SELECT * FROM order_items
-    WHERE id = %(id)s AND tenant_id = %(tenant_id)s
+    WHERE id = %(id)s
+        AND tenant_id = %(tenant_id)s
     FOR NO KEY UPDATE
 ), new AS (
     UPDATE order_items
@@ -126,7 +137,8 @@ FROM record"""
 DELETE: Final = """
 WITH old AS (
     SELECT * FROM order_items
-    WHERE id = %(id)s AND tenant_id = %(tenant_id)s
+    WHERE id = %(id)s
+        AND tenant_id = %(tenant_id)s
     FOR UPDATE
 ), new AS (
     DELETE FROM order_items

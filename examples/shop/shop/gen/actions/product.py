@@ -8,10 +8,6 @@ from typing import ClassVar, Final, LiteralString
 from uuid import UUID
 
 from attrs import frozen
-from forgecore_jobs import enqueues
-from forgecore_otel import traced
-from psycopg.types.json import Jsonb
-
 from forgecore.runtime import (
     Actions,
     ActionsBase,
@@ -28,6 +24,10 @@ from forgecore.runtime import (
     partial,
     uuid7,
 )
+from forgecore_jobs import enqueues
+from forgecore_otel import traced
+from psycopg.types.json import Jsonb
+
 from shop.gen.jobs.wiring import metadata
 from shop.gen.models.product import Product, ProductColumns, ProductCreate, ProductUpdate
 from shop.gen.validation.product import PRODUCT
@@ -59,10 +59,12 @@ CONSTRAINTS: Final[Constraints] = {
     "products_category_id_fkey": ("category_id",),
 }
 
-# A foreign key accepts a row in the trash: what is not live becomes an id that no row has.
+# A foreign key accepts rows in the trash: a dead one becomes an id that no row has.
 LIVE_CATEGORY: Final = """CASE WHEN %(category_id)s::uuid IS NOT NULL THEN coalesce((
             SELECT id FROM categories
-            WHERE id = %(category_id)s AND tenant_id = %(tenant_id)s AND deleted_at IS NULL
+            WHERE id = %(category_id)s
+                AND tenant_id = %(tenant_id)s
+                AND deleted_at IS NULL
             FOR SHARE
         ), '00000000-0000-0000-0000-000000000000') END"""
 
@@ -83,16 +85,24 @@ SELECT
 FROM products
 """
 
-GET: Final = f"""{SELECT}WHERE id = %(id)s AND tenant_id = %(tenant_id)s AND deleted_at IS NULL"""
+GET: Final = f"""{SELECT}WHERE id = %(id)s
+    AND tenant_id = %(tenant_id)s
+    AND deleted_at IS NULL"""
 
-CREATE: Final = f"""
+CREATE: Final = """
 WITH new AS (
     INSERT INTO products (
         id, tenant_id, title, price, status, sku, category_id
     )
     VALUES (
         %(id)s, %(tenant_id)s, %(title)s, %(price)s, %(status)s, %(sku)s,
-        {LIVE_CATEGORY}
+        CASE WHEN %(category_id)s::uuid IS NOT NULL THEN coalesce((
+            SELECT id FROM categories
+            WHERE id = %(category_id)s
+                AND tenant_id = %(tenant_id)s
+                AND deleted_at IS NULL
+            FOR SHARE
+        ), '00000000-0000-0000-0000-000000000000') END
     )
     RETURNING *
 ), jobs AS (
@@ -119,7 +129,9 @@ FROM new"""
 UPDATE: Final = """
 WITH old AS (
     SELECT * FROM products
-    WHERE id = %(id)s AND tenant_id = %(tenant_id)s AND deleted_at IS NULL
+    WHERE id = %(id)s
+        AND tenant_id = %(tenant_id)s
+        AND deleted_at IS NULL
     FOR NO KEY UPDATE
 ), new AS (
     UPDATE products
@@ -159,7 +171,9 @@ FROM record"""
 DELETE: Final = """
 WITH old AS (
     SELECT * FROM products
-    WHERE id = %(id)s AND tenant_id = %(tenant_id)s AND deleted_at IS NULL
+    WHERE id = %(id)s
+        AND tenant_id = %(tenant_id)s
+        AND deleted_at IS NULL
     FOR NO KEY UPDATE
 ), referring AS (
     SELECT 'order_items' AS name FROM old
@@ -174,12 +188,17 @@ WITH old AS (
     WHERE products.id = old.id AND NOT EXISTS (SELECT FROM referring)
     RETURNING products.*
 )
-SELECT EXISTS (SELECT FROM old), EXISTS (SELECT FROM new), ARRAY(SELECT name FROM referring)"""
+SELECT
+    EXISTS (SELECT FROM old),
+    EXISTS (SELECT FROM new),
+    ARRAY(SELECT name FROM referring)"""
 
 RESTORE: Final = """
 WITH old AS (
     SELECT * FROM products
-    WHERE id = %(id)s AND tenant_id = %(tenant_id)s AND deleted_at IS NOT NULL
+    WHERE id = %(id)s
+        AND tenant_id = %(tenant_id)s
+        AND deleted_at IS NOT NULL
     FOR NO KEY UPDATE
 ), new AS (
     UPDATE products

@@ -5,7 +5,6 @@ from typing import Final
 from uuid import UUID
 
 from attrs import frozen
-
 from forgecore.runtime import UNSET, Column, SortColumn, SortedColumn, Unset
 
 

@@ -4,7 +4,6 @@ from typing import Final
 from uuid import UUID
 
 from attrs import frozen
-
 from forgecore.runtime import UNSET, SortedColumn, Unset
 
 

@@ -6,7 +6,6 @@ from typing import Final
 from uuid import UUID
 
 from attrs import frozen
-
 from forgecore.runtime import UNSET, Column, SortedColumn, SortedRangeColumn, Unset
 
 

@@ -6,7 +6,6 @@ from typing import Final, Literal
 from uuid import UUID
 
 from attrs import frozen
-
 from forgecore.runtime import (
     UNSET,
     Column,
