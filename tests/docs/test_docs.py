@@ -1,0 +1,199 @@
+"""The pages are run, and say everything that there is."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from forgecore_jobs.checks import CODES as JOBS_CODES
+from forgecore_jobs.options import Hook
+from forgecore_jobs.settings import JobsSettings
+from forgecore_jobs.views import SLOTS as JOBS_SLOTS
+
+import forgecore.runtime
+from conftest import ROOT, Project
+from forgecore.cli.app import CORE_COMMANDS
+from forgecore.config import CORE_SECTIONS
+from forgecore.data import forgecore_field_types
+from forgecore.data.actions import SLOTS as ACTION_SLOTS
+from forgecore.diagnostics import CODES
+from forgecore.plugin import FieldTypesContext, hookspecs
+from forgecore.schema.structure import _FieldTable, _RelationTable, _ResourceTable
+
+DOCS = ROOT / "docs"
+FENCE = re.compile(r"^```(\w+)([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+class Page:
+    """Runs the blocks of pages in one project, as a reader would."""
+
+    def __init__(self, project: Project) -> None:
+        self.project = project
+        tools = str(Path(sys.executable).parent)
+        self.environ = {
+            **project.environ,
+            "PATH": f"{tools}:{os.environ['PATH']}",
+            "FORGE_ENV": "production",
+        }
+
+    def run(self, name: str) -> None:
+        printed = ""
+        for language, attributes, text in FENCE.findall((DOCS / name).read_text()):
+            given = dict(re.findall(r"(\w+)=(\S+)", attributes))
+            if "file" in given:
+                self.project.write(given["file"], text)
+            elif language == "sh" and "background" in given:
+                printed = self.background(text.split())
+            elif language == "sh":
+                for line in text.splitlines():
+                    printed = self.foreground(line.split())
+            elif language == "python":
+                printed = self.foreground([sys.executable, "-c", text])
+            elif language == "text":
+                assert printed == text
+
+    def foreground(self, command: list[str]) -> str:
+        done = subprocess.run(
+            command,
+            cwd=self.project.folder,
+            env=self.environ,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        assert done.returncode == 0, (command, done.stdout, done.stderr)
+        return done.stdout
+
+    def background(self, command: list[str]) -> str:
+        with subprocess.Popen(
+            command,
+            cwd=self.project.folder,
+            env=self.environ,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        ) as child:
+            time.sleep(4)
+            child.send_signal(signal.SIGTERM)
+            return child.communicate(timeout=30)[0]
+
+
+def test_the_tutorial_and_the_how_to_run_as_they_stand(project):
+    project.folder.mkdir(parents=True, exist_ok=True)
+    page = Page(project)
+    try:
+        page.run("tutorial.md")
+        page.run("howto/worker-dependencies.md")
+        page.foreground(
+            [
+                sys.executable,
+                "-c",
+                "import shop.resources.product.jobs as j; j.mailer.send('a', 'b')",
+            ]
+        )
+    finally:
+        project.run("db", "stop")
+
+
+def test_the_schema_of_the_readme_builds(project):
+    text = (ROOT / "README.md").read_text()
+    (schema,) = [body for language, _, body in FENCE.findall(text) if language == "toml"]
+    project.write(
+        "forge.toml",
+        '[project]\nname = "shop"\nplugins = ["jobs"]\n[jobs.queues]\nnotifications = 1\n',
+    )
+    project.write("schema/product.toml", schema)
+
+    project.ok("build")
+
+    made = project.read("shop/gen/actions/product.py")
+    for line in (
+        "class ProductActions(_Product, Actions[Product]):",
+        '@enqueues("notify_new_product")',
+    ):
+        assert line in made
+        assert line in text
+
+
+@pytest.mark.parametrize("page", sorted(DOCS.rglob("*.md")), ids=lambda p: p.name)
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
+        assert target.startswith("http") or (page.parent / target).exists(), target
+
+
+def test_the_readmes_links_lead_somewhere():
+    for target in re.findall(r"\]\(([^)#]+)\)", (ROOT / "README.md").read_text()):
+        assert (ROOT / target).exists(), target
+
+
+def missing(page: str, words) -> list[str]:
+    text = (DOCS / "reference" / page).read_text()
+    return [word for word in words if f"`{word}`" not in text]
+
+
+def names(cls) -> list[str]:
+    return [attribute.name for attribute in cls.__attrs_attrs__]
+
+
+def test_every_hookspec_and_slot_is_documented():
+    specs = [name for name in vars(hookspecs) if name.startswith("forgecore_")]
+
+    assert missing("plugins.md", specs) == []
+    assert missing("plugins.md", [slot.name for slot in (*ACTION_SLOTS, *JOBS_SLOTS)]) == []
+
+
+def test_every_key_and_type_of_the_schema_is_documented():
+    types = [one.name for one in forgecore_field_types(FieldTypesContext(plugins=()))]
+
+    for cls in (_ResourceTable, _FieldTable, _RelationTable, Hook):
+        assert missing("schema.md", names(cls)) == []
+    assert missing("schema.md", types) == []
+
+
+def test_every_setting_is_documented():
+    for section, cls in {**CORE_SECTIONS, "jobs": JobsSettings}.items():
+        assert missing("settings.md", [f"{section}.{name}" for name in names(cls)]) == []
+
+
+def test_every_code_and_error_is_documented():
+    classes = [
+        name
+        for name, value in vars(forgecore.runtime).items()
+        if isinstance(value, type) and issubclass(value, forgecore.runtime.ForgeError)
+    ]
+
+    assert missing("errors.md", [*CODES, *JOBS_CODES, *classes]) == []
+
+
+def commands(group, path) -> list[tuple[str, object]]:
+    found = []
+    for name, command in group.commands.items():
+        found.append((f"{path} {name}", command))
+    return found
+
+
+def test_every_command_is_documented_and_has_help_with_an_example(built):
+    import importlib
+
+    import click
+    from forgecore_jobs.commands import jobs
+    from forgecore_scaffold.commands import scaffold
+
+    groups = [getattr(importlib.import_module(m), n) for m, n in CORE_COMMANDS.values()]
+    every = []
+    for command in (*groups, jobs, scaffold):
+        if isinstance(command, click.Group):
+            every += commands(command, f"forgecore {command.name}")
+        else:
+            every.append((f"forgecore {command.name}", command))
+
+    assert missing("cli.md", [name for name, _ in every]) == []
+    for name, command in every:
+        assert f"Example: {name}" in command.help, name
+    assert "forgecore" in built.ok("--help")
+    assert "0.1.0" in built.ok("--version")
