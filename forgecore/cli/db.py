@@ -35,7 +35,10 @@ def stop() -> None:
 
     Example: forgecore db stop
     """
-    click.echo("stopped" if embedded_server().stop() else "it did not run")
+    try:
+        click.echo("stopped" if embedded_server().stop() else "it did not run")
+    except EmbeddedError as error:
+        raise EnvironmentFailedError(str(error)) from error
 
 
 @db.command()

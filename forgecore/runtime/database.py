@@ -78,6 +78,11 @@ class Transaction:
         finally:
             inner.end()
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether the block of the transaction was left."""
+        return self._conn is None
+
     def end(self) -> None:
         """Refuse every further use."""
         self._conn = None
@@ -131,6 +136,11 @@ class AsyncTransaction:
         finally:
             inner.end()
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether the block of the transaction was left."""
+        return self._conn is None
+
     def end(self) -> None:
         """Refuse every further use."""
         self._conn = None
@@ -144,12 +154,15 @@ _open: ContextVar[tuple[tuple[object, Transaction | AsyncTransaction], ...]] = C
 class Database:
     """A pool of connections to one database. `connect()` makes it."""
 
-    def __init__(self, url: str, settings: DatabaseSettings) -> None:
+    def __init__(
+        self, url: str, settings: DatabaseSettings, *, timeout_s: float = _POOL_TIMEOUT_S
+    ) -> None:
+        self._most = settings.pool
         self._pool: ConnectionPool[Connection[TupleRow]] = ConnectionPool(
             url,
             min_size=0,
             max_size=settings.pool,
-            timeout=_POOL_TIMEOUT_S,
+            timeout=timeout_s,
             kwargs=_connection_options(settings),
             configure=_configure,
             open=False,
@@ -195,12 +208,16 @@ class Database:
             with joined.transaction() as inner, _opened(self, inner):
                 yield inner
             return
-        with self._checked_out() as conn:
-            conn.execute("BEGIN")
+        with self.begin() as tx, _opened(self, tx):
+            yield tx
+
+    @contextmanager
+    def begin(self) -> Generator[Transaction]:
+        """Open a transaction of its own: it joins none, and nobody joins it."""
+        with self._begun() as conn:
             tx = Transaction(conn, _owner())
             try:
-                with _opened(self, tx):
-                    yield tx
+                yield tx
                 _check_commit(conn)
             except BaseException:
                 with suppress(psycopg.Error):
@@ -219,6 +236,21 @@ class Database:
         return tx if isinstance(tx, Transaction) else None
 
     @contextmanager
+    def _begun(self) -> Generator[Connection[TupleRow]]:
+        # After a restart of the server every idle connection of the pool is dead. Nothing has
+        # been done before BEGIN, so another one is as good.
+        for left in range(self._most, -1, -1):
+            with self._checked_out() as conn:
+                try:
+                    conn.execute("BEGIN")
+                except psycopg.OperationalError as error:
+                    if left and conn.broken:
+                        continue
+                    raise _known(error) from error
+                yield conn
+                return
+
+    @contextmanager
     def _checked_out(self) -> Generator[Connection[TupleRow]]:
         try:
             conn = self._pool.getconn()
@@ -233,13 +265,16 @@ class Database:
 class AsyncDatabase:
     """A pool of connections to one database for asyncio. `connect_async()` makes it."""
 
-    def __init__(self, url: str, settings: DatabaseSettings) -> None:
+    def __init__(
+        self, url: str, settings: DatabaseSettings, *, timeout_s: float = _POOL_TIMEOUT_S
+    ) -> None:
+        self._most = settings.pool
         self._url = url
         self._pool: AsyncConnectionPool[AsyncConnection[TupleRow]] = AsyncConnectionPool(
             url,
             min_size=0,
             max_size=settings.pool,
-            timeout=_POOL_TIMEOUT_S,
+            timeout=timeout_s,
             kwargs=_connection_options(settings),
             configure=_configure_async,
             open=False,
@@ -287,12 +322,17 @@ class AsyncDatabase:
                 with _opened(self, inner):
                     yield inner
             return
-        async with self._checked_out() as conn:
-            await conn.execute("BEGIN")
+        async with self.begin() as tx:
+            with _opened(self, tx):
+                yield tx
+
+    @asynccontextmanager
+    async def begin(self) -> AsyncGenerator[AsyncTransaction]:
+        """Open a transaction of its own: it joins none, and nobody joins it."""
+        async with self._begun() as conn:
             tx = AsyncTransaction(conn, _owner())
             try:
-                with _opened(self, tx):
-                    yield tx
+                yield tx
                 _check_commit(conn)
             except BaseException:
                 with suppress(psycopg.Error):
@@ -309,6 +349,19 @@ class AsyncDatabase:
     def _joined(self) -> AsyncTransaction | None:
         tx = _joined(self)
         return tx if isinstance(tx, AsyncTransaction) else None
+
+    @asynccontextmanager
+    async def _begun(self) -> AsyncGenerator[AsyncConnection[TupleRow]]:
+        for left in range(self._most, -1, -1):
+            async with self._checked_out() as conn:
+                try:
+                    await conn.execute("BEGIN")
+                except psycopg.OperationalError as error:
+                    if left and conn.broken:
+                        continue
+                    raise _known(error) from error
+                yield conn
+                return
 
     @asynccontextmanager
     async def _checked_out(self) -> AsyncGenerator[AsyncConnection[TupleRow]]:
@@ -387,7 +440,7 @@ def _joined(database: object) -> Transaction | AsyncTransaction | None:
     # Tasks and `asyncio.to_thread` inherit the context, but must not share the connection.
     owner = _owner()
     for source, tx in reversed(stack):
-        if source is database and tx.owner == owner:
+        if source is database and tx.owner == owner and not tx.has_ended:
             return tx
     return None
 

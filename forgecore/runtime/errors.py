@@ -222,6 +222,10 @@ def translate(
             return None
         case DataError() | UnicodeEncodeError():
             return ValidationError(f"a value of the {resource} cannot be stored")
+        case pg.ProgramLimitExceeded():
+            return ValidationError(f"a value of the {resource} is too long for an index")
+        case pg.LockNotAvailable():
+            return RetryableError("a lock was not to be had in time: run it again")
         case InterfaceError():
             return DatabaseUnavailableError("the connection is closed")
         case OperationalError():

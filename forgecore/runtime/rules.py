@@ -23,6 +23,8 @@ _UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
 _SLUG: Final = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
 _EMAIL: Final = re.compile(r"[^@\s]+@[^@\s.]+(?:\.[^@\s.]+)+")
 _DEEPEST: Final = 64
+_DEEPEST_SCALE: Final = 16383  # of Postgres' numeric
+_WIDEST_INT: Final = 1 << 14000  # what Python turns into text, and jsonb reads
 
 
 _T = TypeVar("_T", int, float, Decimal, date, datetime, time)
@@ -144,6 +146,8 @@ def decimal(
         _sign, digits, exponent = value.as_tuple()
         if not isinstance(exponent, int):
             return "finite", "must be a finite number"
+        if exponent < -_DEEPEST_SCALE:
+            return "scale", f"must have at most {scale} decimal places"
         # Zeros behind the last place are no loss, whatever the context's precision is.
         if exponent < -scale and any(digits[exponent + scale :]):
             return "scale", f"must have at most {scale} decimal places"
@@ -283,8 +287,10 @@ def _json(value: object, depth: int) -> Fault | None:
     if depth > _DEEPEST:
         return "depth", f"must be nested at most {_DEEPEST} deep"
     match value:
-        case None | bool() | int():
+        case None | bool():
             return None
+        case int():
+            return None if abs(value) < _WIDEST_INT else ("range", "has a number that is too large")
         case str():
             if _UNSTORABLE.search(value):
                 return "characters", "has characters that cannot be stored"

@@ -101,6 +101,19 @@ def test_it_starts_beside_a_half_written_pid_file(embedded, text):
     assert answers(embedded.start())
 
 
+def test_it_is_found_again_in_another_environment(tmp_path, monkeypatch):
+    server = Embedded(folder=tmp_path / ("x" * 120) / ".forge", settings=FAST)
+    try:
+        url = server.start()
+        pid = postmaster(server)
+        monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+        monkeypatch.setenv("TMPDIR", str(tmp_path))
+        assert server.start() == url
+        assert postmaster(server) == pid
+    finally:
+        server.stop()
+
+
 @pytest.mark.parametrize("name", ["a folder, with \"quotes\" and 'more' $HOME", "x" * 120])
 def test_a_path_may_be_odd_or_long(tmp_path, name):
     server = Embedded(folder=tmp_path / name / ".forge", settings=FAST)

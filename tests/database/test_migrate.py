@@ -172,12 +172,21 @@ def test_a_file_may_ask_for_no_transaction(shop):
     migrated(shop)
     shop.write(
         "migrations/30000101000000_index.sql",
-        "-- forgecore: no transaction\nCREATE INDEX CONCURRENTLY by_hand ON products (title)\n",
+        "-- forgecore: no transaction\nCREATE INDEX CONCURRENTLY by_hand ON products (title);\n"
+        "-- it's; done\nCREATE INDEX CONCURRENTLY by_id ON products (id);\nSELECT ';', $$;$$;\n",
+    )
+    shop.write(
+        "migrations/30000101000000_index.down.sql",
+        "-- forgecore: no transaction\nDROP INDEX CONCURRENTLY by_hand; DROP INDEX CONCURRENTLY by_id",
     )
 
     shop.ok("migrate", "up")
-
     assert query(shop, "SELECT to_regclass('by_hand')::text") == [("by_hand",)]
+
+    shop.ok("migrate", "down")
+    assert query(shop, "SELECT to_regclass('by_hand')::text, to_regclass('by_id')") == [
+        (None, None)
+    ]
 
 
 def test_down_undoes_the_newest_file_or_says_it_cannot(shop):
@@ -214,6 +223,25 @@ def test_a_file_of_another_name_is_an_error(shop):
 
     assert done.returncode == 1
     assert "migrations/first.sql" in done.stderr
+
+
+def test_what_the_environment_refuses_is_said_without_a_traceback(shop):
+    for env in ({"FORGE_DATABASE_URL": "garbage"}, {"FORGE_DATABASE_URL": "postgresql://x y"}):
+        done = shop.run("migrate", "up", env=env)
+
+        assert done.returncode == 3
+        assert "Traceback" not in done.stderr
+
+
+def test_a_file_that_is_no_text_is_named(shop):
+    shop.write("migrations/30000101000000_bad.sql", "")
+    (shop.folder / "migrations/30000101000000_bad.sql").write_bytes(b"\xff")
+
+    done = shop.run("migrate", "up")
+
+    assert done.returncode == 1
+    assert "30000101000000_bad.sql" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_no_server_is_exit_3(shop):

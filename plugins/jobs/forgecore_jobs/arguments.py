@@ -27,6 +27,8 @@ def to_json(args: JobArgs) -> dict[str, Any]:
             value = _plain(getattr(args, attribute.name))
         except TypeError as error:
             raise EnqueueError([args.kind], f"`{attribute.name}` {error}") from None
+        except RecursionError:
+            raise EnqueueError([args.kind], f"`{attribute.name}` is nested too deeply") from None
         if value is not None and (fault := rules.json(value)) is not None:
             raise EnqueueError([args.kind], f"`{attribute.name}` {fault[1]}")
         values[attribute.name] = value
@@ -50,7 +52,10 @@ def _plain(value: object) -> object:
         case list() | tuple() | set() | frozenset():
             return [_plain(item) for item in cast("list[object]", value)]
         case Mapping():
-            return {str(key): _plain(item) for key, item in cast("Any", value).items()}
+            pairs = cast("Mapping[object, object]", value)
+            if not all(isinstance(key, str) for key in pairs):
+                raise TypeError("has a key that is no text")
+            return {str(key): _plain(item) for key, item in pairs.items()}
         case _ if attrs.has(type(value)):
             cls = cast("Any", type(value))
             return {one.name: _plain(getattr(value, one.name)) for one in attrs.fields(cls)}

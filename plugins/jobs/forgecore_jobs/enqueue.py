@@ -3,12 +3,13 @@
 import functools
 import inspect
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import datetime
 from typing import Any, LiteralString, ParamSpec, TypeVar, cast
 
 import psycopg
 from psycopg import AsyncConnection, Connection
+from psycopg.rows import TupleRow, tuple_row
 from psycopg.types.json import Jsonb
 
 from forgecore.runtime import (
@@ -17,12 +18,16 @@ from forgecore.runtime import (
     Database,
     EnqueueError,
     NotMigratedError,
+    SuppressedError,
     Transaction,
     current_tenant_or_none,
+    rules,
 )
+from forgecore.runtime.errors import translate
+from forgecore.runtime.settings import read_section
 from forgecore_jobs.arguments import to_json
 from forgecore_jobs.job import JobArgs
-from forgecore_jobs.settings import DEFAULT_QUEUE
+from forgecore_jobs.settings import DEFAULT_QUEUE, JobsSettings
 from forgecore_jobs.sql import TABLE, insert_head
 from forgecore_jobs.wiring import Defaults, project_wiring
 
@@ -47,10 +52,9 @@ def enqueue(
     """
     statement, params = _insert(args, queue, run_at, priority, max_attempts)
     with _named((args.kind,)):
-        if isinstance(source, Connection):
-            return _id(source.execute(statement, params, prepare=True).fetchone())
-        with source.borrow() as conn:
-            return _id(conn.execute(statement, params, prepare=True).fetchone())
+        lent = nullcontext(source) if isinstance(source, Connection) else source.borrow()
+        with lent as conn, conn.cursor(row_factory=tuple_row) as cursor:
+            return _id(cursor.execute(statement, params, prepare=True).fetchone())
 
 
 async def enqueue_async(
@@ -65,12 +69,11 @@ async def enqueue_async(
     """Write a job in whatever transaction `source` is in, and return its id; see `enqueue`."""
     statement, params = _insert(args, queue, run_at, priority, max_attempts)
     with _named((args.kind,)):
-        if isinstance(source, AsyncConnection):
-            cursor = await source.execute(statement, params, prepare=True)
-            return _id(await cursor.fetchone())
-        async with source.borrow() as conn:
-            cursor = await conn.execute(statement, params, prepare=True)
-            return _id(await cursor.fetchone())
+        lent = nullcontext(source) if isinstance(source, AsyncConnection) else source.borrow()
+        async with lent as conn:
+            async with conn.cursor(row_factory=tuple_row) as cursor:
+                await cursor.execute(statement, params, prepare=True)
+                return _id(await cursor.fetchone())
 
 
 def enqueues(*kinds: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
@@ -106,8 +109,8 @@ def _insert(
 ) -> tuple[LiteralString, dict[str, object]]:
     wiring = project_wiring()
     known = wiring.defaults.get(args.kind, Defaults(queue=DEFAULT_QUEUE))
-    if run_at is not None and run_at.utcoffset() is None:
-        raise EnqueueError([args.kind], "run_at must have a time zone")
+    if fault := _fault_of_options(queue, run_at, priority, max_attempts):
+        raise EnqueueError([args.kind], fault)
     given: dict[LiteralString, object] = {
         "kind": args.kind,
         "queue": queue or known.queue,
@@ -126,9 +129,26 @@ def _insert(
     return statement, {name: given[name] for name in columns}
 
 
-def _id(row: Any) -> int:  # noqa: ANN401 -- a row of whatever factory the connection has
-    value: int = row["id"] if isinstance(row, dict) else row[0]
-    return value
+def _id(row: TupleRow | None) -> int:
+    if row is None:
+        raise SuppressedError("job")
+    return int(row[0])
+
+
+def _fault_of_options(
+    queue: str | None, run_at: object, priority: object, max_attempts: object
+) -> str | None:
+    if queue is not None and queue not in read_section(JobsSettings, "jobs").limits:
+        return f"queue {queue!r} is not in [jobs.queues]"
+    checks: tuple[tuple[str, object, rules.Rule], ...] = (
+        ("run_at", run_at, rules.aware_datetime()),
+        ("priority", priority, rules.integer(16, minimum=0, maximum=9)),
+        ("max_attempts", max_attempts, rules.integer(32, minimum=1)),
+    )
+    for name, value, rule in checks:
+        if value is not None and (fault := rule(value)) is not None:
+            return f"{name} {fault[1]}"
+    return None
 
 
 @contextmanager
@@ -146,3 +166,7 @@ def _named(kinds: tuple[str, ...]) -> Iterator[None]:
             name = error.diag.constraint_name or error.diag.column_name or "a rule"
             raise EnqueueError(kinds, f"{TABLE} refuses it ({name})") from error
         raise
+    except psycopg.Error as error:
+        if (known := translate(error, {}, resource="job")) is None:
+            raise
+        raise known from error

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import Any, ClassVar, Protocol, TypeVar
+from typing import Any, ClassVar, Final, Protocol, TypeVar
 from uuid import UUID
 
 from attrs import field, frozen
@@ -93,12 +93,18 @@ class AsyncJob(_JobBase):
     tx: AsyncTransaction = field(repr=False)
 
 
+LONGEST_DELAY: Final = timedelta(days=3650)
+"""A job is put off by ten years at most: later dates are not dates to Postgres."""
+
+
 class Snooze(Exception):  # noqa: N818 -- an order, not an error
     """Raise it to run the job again after `delay`; it counts as no failure."""
 
     def __init__(self, delay: timedelta) -> None:
         super().__init__(f"again in {delay}")
-        self.delay = delay
+        if not isinstance(delay, timedelta):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise TypeError("Snooze takes a timedelta")
+        self.delay = max(timedelta(0), min(delay, LONGEST_DELAY))
 
 
 class Cancel(Exception):  # noqa: N818

@@ -23,13 +23,25 @@ SET beat_at = clock_timestamp()
 WHERE id = %(worker)s
 RETURNING id"""
 
-LEAVE: Final = "DELETE FROM forge.job_workers WHERE id = %(worker)s"
+# What still runs when a process has to go is given back; no failure is counted.
+LEAVE: Final = """
+WITH gone AS (
+    DELETE FROM forge.job_workers WHERE id = %(worker)s
+)
+UPDATE forge.jobs
+SET worker_id = NULL, started_at = NULL
+WHERE worker_id = %(worker)s
+RETURNING id, kind, attempt"""
 
+# Locking the process's own entry keeps out a claim of one that was taken for dead meanwhile.
 CLAIM: Final = """
-WITH claimed AS (
+WITH alive AS (
+    SELECT id FROM forge.job_workers WHERE id = %(worker)s FOR KEY SHARE
+), claimed AS (
     SELECT id
     FROM forge.jobs
-    WHERE worker_id IS NULL
+    WHERE EXISTS (SELECT FROM alive)
+        AND worker_id IS NULL
         AND queue = %(queue)s
         AND run_at <= now()
         AND kind = ANY(%(kinds)s)  -- another process may know the others
@@ -112,6 +124,13 @@ WHERE job.id = given.id
     AND job.attempt = given.attempt
     AND coalesce(job.worker_id, 0) = %(worker)s"""
 
+# A claim whose reply was lost with the connection is known to the table alone.
+GIVE_BACK_UNKNOWN: Final = """
+UPDATE forge.jobs
+SET worker_id = NULL, started_at = NULL
+WHERE worker_id = %(worker)s AND NOT id = ANY(%(held)s::bigint[])
+RETURNING id"""
+
 # A worker that does not beat is dead, or must think so itself. Its row goes first: whoever
 # deletes it rescues its jobs, and nobody else does.
 RESCUE: Final = """
@@ -124,7 +143,13 @@ WITH lost AS (
     )
     RETURNING id
 ), job AS (
-    SELECT jobs.* FROM forge.jobs JOIN lost ON jobs.worker_id = lost.id FOR UPDATE OF jobs
+    SELECT jobs.*
+    FROM forge.jobs
+    WHERE worker_id IN (SELECT id FROM lost)
+        OR (worker_id IS NOT NULL AND NOT EXISTS (
+            SELECT FROM forge.job_workers WHERE job_workers.id = jobs.worker_id
+        ))
+    FOR UPDATE
 ), rescued AS (
     UPDATE forge.jobs AS waiting
     SET worker_id = NULL, started_at = NULL, kills = waiting.kills + 1

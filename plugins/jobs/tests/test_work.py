@@ -422,6 +422,7 @@ def test_default_exists_without_a_section(shop):
     shop.drained()
 
     assert shop.state(job)[0] == "completed"
+    shop.until(lambda: lines(shop, "worker.started"))
     assert lines(shop, "worker.started")[0]["queues"] == {"default": 100}
 
 
@@ -443,6 +444,153 @@ def test_middlewares_that_the_row_replaces_are_refused(shop):
         middleware = getattr(dramatiq.middleware, name)()
         with pytest.raises(RefusedMiddlewareError, match=name):
             PostgresBroker({"default": 1}, 1, [middleware])
+
+
+@pytest.mark.parametrize(
+    "what",
+    [
+        "raise Snooze(timedelta.max)",
+        "raise Snooze(5)",
+        "raise type('Odd', (Exception,), {'__str__': lambda self: 1 / 0})()",
+        "raise ValueError('a\\0b' + chr(0xd800))",
+    ],
+)
+def test_whatever_a_worker_raises_its_job_is_settled(shop, what):
+    shop.jobs(both(notify=what))
+    job = shop.enqueue(backoff="bogus" if "Odd" not in what else None)
+
+    shop.work()
+    shop.until(lambda: shop.state(job)[0] in ("retryable", "scheduled"))
+
+    assert shop.state(job)[1] == 1
+
+
+def test_an_exit_in_a_task_of_an_async_worker_ends_no_other_job(shop):
+    shop.jobs(
+        NOTE
+        + """
+@worker(NotifyNewProductArgs)
+async def notify_new_product(args: NotifyNewProductArgs, job: AsyncJob) -> None:
+    async def child():
+        sys.exit(3)
+    if job.attempt == 1:
+        await asyncio.create_task(child())
+"""
+    )
+    job = shop.enqueue(backoff="constant:1s")
+    worker = shop.work()
+
+    shop.drained()
+
+    assert shop.state(job)[:3] == ("completed", 2, 1)
+    worker.send_signal(signal.SIGTERM)
+    assert worker.wait(15) == 0
+
+
+def test_a_jobs_transaction_may_begin_in_a_task_or_thread_and_ends_with_the_job(shop):
+    shop.sql.execute("CREATE TABLE effects (what text)")
+    shop.jobs(
+        NOTE
+        + """
+import threading
+INSERT = "INSERT INTO effects VALUES (%s)"
+
+@worker(NotifyNewProductArgs)
+async def notify_new_product(args: NotifyNewProductArgs, job: AsyncJob) -> None:
+    await asyncio.gather(*(job.tx.execute(INSERT, ("async",)) for _ in range(3)))
+    await asyncio.wait_for(job.tx.execute(INSERT, ("waited",)), 5)
+
+@worker(ReindexProductArgs)
+def reindex_product(args: ReindexProductArgs, job: Job) -> None:
+    thread = threading.Thread(target=job.tx.execute, args=(INSERT, ("thread",)))
+    thread.start()
+    thread.join()
+    def later():
+        time.sleep(1)
+        try:
+            job.tx.execute(INSERT, ("leaked",))
+        except Exception as error:
+            note(error)
+    threading.Thread(target=later).start()
+"""
+    )
+    jobs = [shop.enqueue(), shop.enqueue("reindex_product")]
+
+    shop.work()
+    shop.drained()
+    shop.until(shop.notes)
+
+    assert [shop.state(job)[:3] for job in jobs] == [("completed", 1, 0)] * 2
+    found = shop.sql.execute("SELECT what FROM effects ORDER BY what").fetchall()
+    assert found == [("async",)] * 3 + [("thread",), ("waited",)]
+    assert shop.notes() == ["this transaction has ended"]
+
+
+def test_waiting_for_a_connection_is_no_failure(shop):
+    shop.jobs(both(reindex='job.tx.execute("SELECT 1"); time.sleep(0.5)'))
+    jobs = [shop.enqueue("reindex_product") for _ in range(6)]
+
+    shop.work(FORGE_DATABASE_POOL="1")
+    shop.drained()
+
+    assert [shop.state(job) for job in jobs] == [("completed", 1, 0, [])] * 6
+
+
+def claimed(shop, store, worker):
+    return store.claim(worker, "notifications", ["notify_new_product"], 1, 25)
+
+
+def test_a_process_that_leaves_gives_back_what_it_still_runs(shop):
+    from forgecore_jobs.engine.store import Store
+
+    job = shop.enqueue()
+    store = Store(shop.url, name="test")
+    worker = store.register()
+    assert claimed(shop, store, worker)
+
+    assert store.leave(worker) == [job]
+    store.close()
+
+    assert shop.state(job) == ("available", 1, 0, [])
+
+
+def test_a_process_that_was_taken_for_dead_claims_nothing(shop):
+    from forgecore_jobs.engine.store import Store
+
+    job = shop.enqueue()
+    store = Store(shop.url, name="test")
+    worker = store.register()
+    store.leave(worker)
+
+    assert claimed(shop, store, worker) == []
+    store.close()
+    assert shop.state(job) == ("available", 0, 0, [])
+
+
+def test_a_claim_whose_answer_was_lost_is_given_back(shop):
+    import psycopg
+    from forgecore_jobs.engine.store import Store
+
+    job = shop.enqueue()
+    store = Store(shop.url, name="test")
+    worker = store.register()
+    # The claim commits; its answer never comes.
+    real = store._execute
+
+    def cut(statement, params):
+        real(statement, params)
+        raise psycopg.OperationalError
+
+    store._execute = cut
+    with pytest.raises(psycopg.OperationalError):
+        claimed(shop, store, worker)
+    store._execute = real
+    assert shop.state(job)[0] == "running"
+
+    (again,) = claimed(shop, store, worker)
+    store.close()
+
+    assert (again.id, again.attempt) == (job, 2)
 
 
 def test_the_worker_leaves_no_process_behind(shop):

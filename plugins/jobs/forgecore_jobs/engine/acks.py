@@ -3,15 +3,18 @@
 import threading
 import time
 from collections import deque
+from datetime import timedelta
 from typing import Final
 
 import psycopg
 
 from forgecore_jobs.engine.store import Settled, Store, log
+from forgecore_jobs.job import Again, Failure
 
 _WINDOW_S: Final = 0.002
 _PAUSE_S: Final = 1.0
 _MOST: Final = 500
+_REFUSED: Final = timedelta(minutes=1)
 
 
 class Acks:
@@ -53,6 +56,7 @@ class Acks:
                     break
                 for _ in batch:
                     self._waiting.popleft()
+                self._store.held.discard(one.claim for one in batch)
 
     def _write(self, batch: list[Settled]) -> bool:
         try:
@@ -64,15 +68,25 @@ class Acks:
         except psycopg.Error as error:
             # One outcome that cannot be written must not hold up the others.
             if len(batch) > 1:
-                for one in batch:
-                    self._write([one])
-                return True
-            log.error("acks.refused", error=str(error).strip(), job_id=batch[0].claim.id)
-            return True
+                return all(self._write([one]) for one in batch)
+            return self._write_refused(batch[0], error)
         for one in batch:
             if one.claim.id not in held:
+                # Or it was written before, by a batch whose answer was lost.
                 claim = one.claim
                 log.warning(
                     "job.lease_lost", kind=claim.kind, job_id=claim.id, attempt=claim.attempt
                 )
+        return True
+
+    def _write_refused(self, one: Settled, error: psycopg.Error) -> bool:
+        """Write, for an outcome that the database refuses, that the run failed."""
+        text = str(error).strip()
+        log.error("acks.refused", error=text, job_id=one.claim.id, kind=one.claim.kind)
+        failure = Failure(error=type(error).__name__, message=text, traceback="")
+        failed = Settled(claim=one.claim, outcome=Again(delay=_REFUSED, failure=failure))
+        try:
+            self._store.settle([failed])
+        except psycopg.OperationalError:
+            return False
         return True

@@ -10,7 +10,8 @@ from collections.abc import Coroutine, Generator, Mapping
 from contextlib import ExitStack, contextmanager
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
-from typing import Any, Final
+from types import UnionType
+from typing import Any, Final, Union, get_args, get_origin
 from uuid import UUID
 
 from attrs import frozen
@@ -19,7 +20,7 @@ from cattrs import Converter, transform_error
 from forgecore.runtime import AsyncDatabase, Database, acting
 from forgecore_jobs.backoff import RIVER, Backoff
 from forgecore_jobs.engine.acks import Acks
-from forgecore_jobs.engine.store import Settled, log
+from forgecore_jobs.engine.store import Held, Settled, log
 from forgecore_jobs.engine.transaction import (
     AsyncJobTransaction,
     JobTransaction,
@@ -42,6 +43,7 @@ from forgecore_jobs.worker import Worker
 
 _LONGEST_TRACEBACK: Final = 16 * 1024
 _LONGEST_MESSAGE: Final = 4 * 1024
+_UNREADABLE: Final = timedelta(minutes=1)
 
 
 class ArgumentsError(Exception):
@@ -53,20 +55,27 @@ class EventLoop:
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(
-            target=self._loop.run_forever, name="forge-loop", daemon=True
-        )
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run_loop, name="forge-loop", daemon=True)
 
     def start(self) -> None:
         """Start the thread."""
         self._thread.start()
 
-    def run(self, coroutine: Coroutine[Any, Any, None]) -> None:
+    def run(self, coroutine: Coroutine[Any, Any, None], timeout_s: float | None = None) -> None:
         """Run a coroutine in the loop and wait for its end."""
-        asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
+        asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(timeout_s)
+
+    def _run_loop(self) -> None:
+        while not self._stopping:
+            try:
+                self._loop.run_forever()
+            except BaseException as error:  # noqa: BLE001 -- a SystemExit in a task ends run_forever
+                log.error("loop.interrupted", error=repr(error))
 
     def stop(self) -> None:
         """End the thread."""
+        self._stopping = True
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(timeout=1)
 
@@ -81,6 +90,7 @@ class Runner:
     async_database: AsyncDatabase
     loop: EventLoop
     acks: Acks
+    held: Held
 
     def run(self, claim: Claim) -> None:
         """Run a claim to its outcome, in this thread or in the loop."""
@@ -100,13 +110,17 @@ class Runner:
                 worker.function(args, job)
             if tx.is_open:
                 tx.complete(settled)
+                self.held.discard([claim])
                 return
         except LeaseLostError:
             job.log.warning("job.lease_lost")
+            self.held.discard([claim])
             return
         except BaseException as error:  # noqa: BLE001 -- a border: a job never takes the thread down
             settled = Settled(claim=claim, outcome=outcome_of(error, claim, job))
             _undo(tx, error)
+        finally:
+            tx.end()
         self.acks.put(settled)
 
     async def _run_async(self, claim: Claim) -> None:
@@ -120,9 +134,11 @@ class Runner:
                 await worker.function(args, job)
             if tx.is_open:
                 await tx.complete(settled)
+                self.held.discard([claim])
                 return
         except LeaseLostError:
             job.log.warning("job.lease_lost")
+            self.held.discard([claim])
             return
         except BaseException as error:  # noqa: BLE001 -- a border, as above
             settled = Settled(claim=claim, outcome=outcome_of(error, claim, job))
@@ -130,6 +146,8 @@ class Runner:
                 await tx.undo(error)
             except Exception as other:  # noqa: BLE001 -- the server has rolled back by itself
                 job.log.warning("job.rollback_failed", error=str(other).strip())
+        finally:
+            tx.end()
         self.acks.put(settled)
 
     @contextmanager
@@ -152,6 +170,18 @@ def decode(worker: Worker[Any], claim: Claim) -> object:
 
 def outcome_of(error: BaseException, claim: Claim, job: Job | AsyncJob) -> Outcome:
     """Return what an exception of a worker means for its job, and log it."""
+    try:
+        return _outcome_of(error, claim, job)
+    except Exception as other:  # noqa: BLE001 -- whatever an exception does, the job must not hang
+        said = f"{type(error).__qualname__}, which cannot be read: {type(other).__qualname__}"
+        job.log.warning("job.failed", error=said)
+        failure = Failure(error=type(error).__qualname__, message=said, traceback="")
+        if claim.failures + 1 < claim.max_attempts:
+            return Again(delay=_UNREADABLE, failure=failure)
+        return Finished(state="discarded", failure=failure)
+
+
+def _outcome_of(error: BaseException, claim: Claim, job: Job | AsyncJob) -> Outcome:
     match error:
         case Snooze():
             return Again(delay=error.delay)
@@ -175,8 +205,7 @@ def _after_failure(error: BaseException, claim: Claim, job: Job | AsyncJob) -> O
         exc_info=error if unexpected else None,
     )
     if failures < claim.max_attempts:
-        delay = Backoff.parse(claim.backoff or RIVER).delay(failures)
-        return Again(delay=delay, failure=_failure(error))
+        return Again(delay=_delay(claim, failures), failure=_failure(error))
     job.log.error(
         "job.discarded",
         failures=failures,
@@ -185,6 +214,15 @@ def _after_failure(error: BaseException, claim: Claim, job: Job | AsyncJob) -> O
         exc_info=error,
     )
     return Finished(state="discarded", failure=_failure(error))
+
+
+def _delay(claim: Claim, failures: int) -> timedelta:
+    try:
+        backoff = Backoff.parse(claim.backoff or RIVER)
+    except ValueError:
+        # Whoever wrote the row by hand may have written anything.
+        backoff = Backoff(RIVER)
+    return backoff.delay(failures)
 
 
 def _failure(error: BaseException) -> Failure:
@@ -237,6 +275,7 @@ def _converter() -> Converter:
     converter.register_structure_hook(timedelta, lambda value, _: timedelta(seconds=value))
     for plain in (str, int, bool):
         converter.register_structure_hook(plain, _exact)
+    converter.register_structure_hook_func(_is_plain_union, _one_of)
     return converter
 
 
@@ -246,4 +285,15 @@ def _exact(value: object, to: Any) -> Any:  # noqa: ANN401 -- whatever the class
     return value
 
 
+def _is_plain_union(to: Any) -> bool:  # noqa: ANN401
+    return get_origin(to) in {Union, UnionType} and set(get_args(to)) <= _PLAIN
+
+
+def _one_of(value: object, to: Any) -> object:  # noqa: ANN401
+    if type(value) not in get_args(to):
+        raise ValueError(f"expected {' or '.join(one.__name__ for one in get_args(to))}")
+    return value
+
+
+_PLAIN: Final = {str, int, bool, float, type(None)}
 _CONVERTER: Final = _converter()

@@ -32,7 +32,8 @@ class Lease:
         self._stopped.set()
         self._thread.join(_BEAT_S)
         try:
-            self._store.leave(self.worker_id)
+            for job_id in self._store.leave(self.worker_id):
+                log.warning("job.given_back", job_id=job_id)
         except psycopg.Error as error:
             log.warning("lease.not_left", error=str(error).strip())
 

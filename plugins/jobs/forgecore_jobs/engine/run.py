@@ -2,6 +2,7 @@
 
 import signal
 import threading
+from contextlib import suppress
 from types import FrameType
 from typing import Any, Final
 
@@ -10,7 +11,7 @@ from dramatiq import Middleware
 from dramatiq import Worker as DramatiqWorker
 from dramatiq.broker import Broker
 
-from forgecore.runtime import connect, connect_async
+from forgecore.runtime import AsyncDatabase, Database
 from forgecore.runtime.database import database_url
 from forgecore.runtime.settings import DatabaseSettings, read_section
 from forgecore_jobs.engine.acks import Acks
@@ -19,13 +20,15 @@ from forgecore_jobs.engine.discover import find_workers
 from forgecore_jobs.engine.execute import EventLoop, Runner
 from forgecore_jobs.engine.lease import Lease
 from forgecore_jobs.engine.logs import configure_logs
-from forgecore_jobs.engine.store import Store, log
+from forgecore_jobs.engine.store import Held, Store, log
 from forgecore_jobs.job import Claim
 from forgecore_jobs.settings import DEFAULT_QUEUE, JobsSettings
 from forgecore_jobs.wiring import project_wiring
 
 _GRACE_S: Final = 30.0
 _ACKS_S: Final = 10.0
+_CLOSE_S: Final = 5.0
+_PATIENCE_S: Final = 1e6
 
 
 class Engine(Middleware):
@@ -52,7 +55,8 @@ class Engine(Middleware):
         database = read_section(DatabaseSettings, "database")
         url = database_url(database)
         # Not in line for each other: claims, acknowledgements and the beat.
-        self._stores = [Store(url, name=name) for name in ("claims", "acks", "lease")]
+        held = Held()
+        self._stores = [Store(url, name=name, held=held) for name in ("claims", "acks", "lease")]
         claims, acks, lease = self._stores
         self._lease = Lease(lease, sorted(self.workers))
         self._lease.start()
@@ -60,8 +64,9 @@ class Engine(Middleware):
         self._acks.start()
         self._loop = EventLoop()
         self._loop.start()
-        self._database = connect(url)
-        self._async_database = connect_async(url)
+        # A job that waits for a connection has not failed, however long it waits.
+        self._database = Database(url, database, timeout_s=_PATIENCE_S).open()
+        self._async_database = AsyncDatabase(url, database, timeout_s=_PATIENCE_S)
         if any(worker.is_async for worker in self.workers.values()):
             self._loop.run(_opened(self._async_database))
         self.broker.attach(claims, lambda: self._lease.worker_id)
@@ -72,6 +77,7 @@ class Engine(Middleware):
             async_database=self._async_database,
             loop=self._loop,
             acks=self._acks,
+            held=held,
         )
 
     def stop(self) -> None:
@@ -84,7 +90,8 @@ class Engine(Middleware):
             log.error("acks.lost", waiting=lost)
         self._lease.stop()
         if any(worker.is_async for worker in self.workers.values()):
-            self._loop.run(_closed(self._async_database))
+            with suppress(TimeoutError):
+                self._loop.run(_closed(self._async_database), timeout_s=_CLOSE_S)
         self._loop.stop()
         self._database.close()
         for store in self._stores:

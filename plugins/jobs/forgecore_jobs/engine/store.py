@@ -3,7 +3,7 @@
 import os
 import socket
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Final, LiteralString
 
@@ -33,6 +33,29 @@ class Settled:
     outcome: Outcome
 
 
+class Held:
+    """The ids of the jobs that this process has claimed and whose outcome is not written yet."""
+
+    def __init__(self) -> None:
+        self._ids: set[int] = set()
+        self._turn = threading.Lock()
+
+    def add(self, claims: Iterable[Claim]) -> None:
+        """Note claims."""
+        with self._turn:
+            self._ids.update(claim.id for claim in claims)
+
+    def discard(self, claims: Iterable[Claim]) -> None:
+        """Forget claims that are settled, given back or lost."""
+        with self._turn:
+            self._ids.difference_update(claim.id for claim in claims)
+
+    def ids(self) -> list[int]:
+        """Return the ids."""
+        with self._turn:
+            return list(self._ids)
+
+
 class Store:
     """One connection to the jobs' tables. Calls of several threads take turns.
 
@@ -40,11 +63,18 @@ class Store:
     connects anew.
     """
 
-    def __init__(self, url: str, *, name: str) -> None:
+    def __init__(self, url: str, *, name: str, held: "Held | None" = None) -> None:
         self._url = url
+        self._held = held or Held()
         self._name = name
         self._turn = threading.Lock()
         self._conn: Connection[TupleRow] | None = None
+        self._doubtful = False
+
+    @property
+    def held(self) -> Held:
+        """The claims of this process."""
+        return self._held
 
     def close(self) -> None:
         """Close the connection."""
@@ -67,9 +97,9 @@ class Store:
         """Say that the process lives; False if others took it for dead."""
         return bool(self._run(sql.BEAT, {"worker": worker}))
 
-    def leave(self, worker: int) -> None:
-        """Take this process off the list."""
-        self._run(sql.LEAVE, {"worker": worker})
+    def leave(self, worker: int) -> list[int]:
+        """Take this process off the list; return the jobs that it still ran, now given back."""
+        return [row[0] for row in self._run(sql.LEAVE, {"worker": worker})]
 
     def rescue(self) -> list[tuple[int, str]]:
         """Free the jobs of dead processes; return (id, "rescued" or "discarded") of each."""
@@ -87,10 +117,20 @@ class Store:
             "limit": limit,
             "max_attempts": max_attempts,
         }
-        rows = self._run(sql.CLAIM, params)
-        # An update returns its rows in no particular order: priority, run_at, id.
-        ordered = sorted(rows, key=lambda row: (row[10], row[11], row[0]))
-        return [_claim(row, worker) for row in ordered]
+        with self._turn:
+            if self._doubtful:
+                # A claim may have been made whose answer never came.
+                unknown = {"worker": worker, "held": self._held.ids()}
+                self._execute(sql.GIVE_BACK_UNKNOWN, unknown)
+                self._doubtful = False
+            self._doubtful = True
+            rows = self._execute(sql.CLAIM, params)
+            self._doubtful = False
+            # An update returns its rows in no particular order: priority, run_at, id.
+            ordered = sorted(rows, key=lambda row: (row[10], row[11], row[0]))
+            claims = [_claim(row, worker) for row in ordered]
+            self._held.add(claims)
+        return claims
 
     def unknown_kinds(self, kinds: Sequence[str]) -> list[str]:
         """Return the kinds that wait and that this process has no worker for."""
@@ -105,6 +145,7 @@ class Store:
                 "worker": claims[0].worker_id,
             }
             self._run(sql.GIVE_BACK, params)
+            self._held.discard(claims)
 
     def settle(self, batch: Sequence[Settled]) -> set[int]:
         """Write outcomes in one transaction; return the ids whose claim still held."""
@@ -126,13 +167,16 @@ class Store:
 
     def _run(self, statement: LiteralString, params: Mapping[str, object]) -> list[TupleRow]:
         with self._turn:
-            conn = self._connection()
-            try:
-                cursor = conn.execute(statement, params)
-                return cursor.fetchall() if cursor.description else []
-            except psycopg.OperationalError:
-                self._drop()
-                raise
+            return self._execute(statement, params)
+
+    def _execute(self, statement: LiteralString, params: Mapping[str, object]) -> list[TupleRow]:
+        conn = self._connection()
+        try:
+            cursor = conn.execute(statement, params)
+            return cursor.fetchall() if cursor.description else []
+        except psycopg.OperationalError:
+            self._drop()
+            raise
 
     def _connection(self) -> Connection[TupleRow]:
         if self._conn is None or self._conn.closed:

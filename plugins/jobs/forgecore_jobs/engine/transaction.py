@@ -1,5 +1,7 @@
 """The transaction of a job: it begins at its first statement, and completes the job."""
 
+import asyncio
+import threading
 from collections.abc import AsyncGenerator, Generator
 from contextlib import (
     AbstractAsyncContextManager,
@@ -21,20 +23,27 @@ class LeaseLostError(Exception):
 
 
 class JobTransaction(Transaction):
-    """What `job.tx` is in a synchronous worker."""
+    """What `job.tx` is in a synchronous worker.
+
+    A thread of the worker's may be the first to use it, so it is no transaction that
+    whoever uses the database would join.
+    """
 
     def __init__(self, database: Database) -> None:
         super().__init__(None, None)
         self._database = database
-        self._open: AbstractContextManager[Transaction] | None = None
+        self._begun: AbstractContextManager[Transaction] | None = None
+        self._ended = False
+        self._turn = threading.Lock()
 
     @property
     def connection(self) -> Connection[TupleRow]:
         """The connection of the transaction, which begins here."""
-        if self._conn is None:
-            self._open = self._database.transaction()
-            self._conn = self._open.__enter__().connection
-        return self._conn
+        with self._turn:
+            if self._conn is None and not self._ended:
+                self._begun = self._database.begin()
+                self._conn = self._begun.__enter__().connection
+        return super().connection
 
     @contextmanager
     def borrow(self) -> Generator[Connection[TupleRow]]:
@@ -44,7 +53,13 @@ class JobTransaction(Transaction):
     @property
     def is_open(self) -> bool:
         """Whether a statement was run through it."""
-        return self._open is not None
+        return self._begun is not None
+
+    def end(self) -> None:
+        """Refuse every further use: the connection is another's by then."""
+        with self._turn:
+            self._ended = True
+            super().end()
 
     def complete(self, settled: Settled) -> None:
         """Commit what was written together with the job's completion.
@@ -60,41 +75,49 @@ class JobTransaction(Transaction):
             lost = LeaseLostError()
             self.undo(lost)
             raise lost
-        if self._open is not None:
-            opened, self._open = self._open, None
-            opened.__exit__(None, None, None)
+        if self._begun is not None:
+            begun, self._begun = self._begun, None
+            begun.__exit__(None, None, None)
 
     def undo(self, error: BaseException) -> None:
         """Roll back what was written."""
-        if self._open is not None:
-            opened, self._open = self._open, None
+        if self._begun is not None:
+            begun, self._begun = self._begun, None
             try:
-                opened.__exit__(type(error), error, error.__traceback__)
+                begun.__exit__(type(error), error, error.__traceback__)
             except BaseException as other:
                 if other is not error:
                     raise
 
 
 class AsyncJobTransaction(AsyncTransaction):
-    """What `job.tx` is in an `async def` worker."""
+    """What `job.tx` is in an `async def` worker; see `JobTransaction`."""
 
     def __init__(self, database: AsyncDatabase) -> None:
         super().__init__(None, None)
         self._database = database
-        self._open: AbstractAsyncContextManager[AsyncTransaction] | None = None
+        self._begun: AbstractAsyncContextManager[AsyncTransaction] | None = None
+        self._ended = False
+        self._turn = asyncio.Lock()
 
     @asynccontextmanager
     async def borrow(self) -> AsyncGenerator[AsyncConnection[TupleRow]]:
         """Lend the transaction's connection; the transaction begins here."""
-        if self._conn is None:
-            self._open = self._database.transaction()
-            self._conn = (await self._open.__aenter__()).connection
-        yield self._conn
+        async with self._turn:
+            if self._conn is None and not self._ended:
+                self._begun = self._database.begin()
+                self._conn = (await self._begun.__aenter__()).connection
+        yield self.connection
 
     @property
     def is_open(self) -> bool:
         """Whether a statement was run through it."""
-        return self._open is not None
+        return self._begun is not None
+
+    def end(self) -> None:
+        """Refuse every further use: the connection is another's by then."""
+        self._ended = True
+        super().end()
 
     async def complete(self, settled: Settled) -> None:
         """Commit what was written together with the job's completion; see `JobTransaction`."""
@@ -109,16 +132,16 @@ class AsyncJobTransaction(AsyncTransaction):
             lost = LeaseLostError()
             await self.undo(lost)
             raise lost
-        if self._open is not None:
-            opened, self._open = self._open, None
-            await opened.__aexit__(None, None, None)
+        if self._begun is not None:
+            begun, self._begun = self._begun, None
+            await begun.__aexit__(None, None, None)
 
     async def undo(self, error: BaseException) -> None:
         """Roll back what was written."""
-        if self._open is not None:
-            opened, self._open = self._open, None
+        if self._begun is not None:
+            begun, self._begun = self._begun, None
             try:
-                await opened.__aexit__(type(error), error, error.__traceback__)
+                await begun.__aexit__(type(error), error, error.__traceback__)
             except BaseException as other:
                 if other is not error:
                     raise
