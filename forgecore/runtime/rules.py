@@ -52,49 +52,31 @@ def text(*, min_length: int = 0, max_length: int | None = None, pattern: str | N
 
 def slug(*, min_length: int = 0, max_length: int | None = None, pattern: str | None = None) -> Rule:
     """Accept lower-case words of letters and digits, joined by single hyphens."""
-    inner = text(min_length=min_length, max_length=max_length, pattern=pattern)
-
-    def check(value: object) -> Fault | None:
-        if (fault := inner(value)) is not None:
-            return fault
-        if not _SLUG.fullmatch(cast("str", value)):
-            return "slug", "must be lower-case letters, digits and single hyphens"
-        return None
-
-    return check
+    return _formed(
+        text(min_length=min_length, max_length=max_length, pattern=pattern),
+        lambda value: _SLUG.fullmatch(value) is not None,
+        ("slug", "must be lower-case letters, digits and single hyphens"),
+    )
 
 
 def email(
     *, min_length: int = 0, max_length: int | None = None, pattern: str | None = None
 ) -> Rule:
     """Accept what has the form of an address; whether it exists only a message can tell."""
-    inner = text(min_length=min_length, max_length=max_length, pattern=pattern)
-
-    def check(value: object) -> Fault | None:
-        if (fault := inner(value)) is not None:
-            return fault
-        if not _EMAIL.fullmatch(cast("str", value)):
-            return "email", "must be an e-mail address"
-        return None
-
-    return check
+    return _formed(
+        text(min_length=min_length, max_length=max_length, pattern=pattern),
+        lambda value: _EMAIL.fullmatch(value) is not None,
+        ("email", "must be an e-mail address"),
+    )
 
 
 def url(*, min_length: int = 0, max_length: int | None = None, pattern: str | None = None) -> Rule:
     """Accept an http or https address with a host."""
-    inner = text(min_length=min_length, max_length=max_length, pattern=pattern)
-
-    def check(value: object) -> Fault | None:
-        if (fault := inner(value)) is not None:
-            return fault
-        try:
-            parts = urlsplit(cast("str", value))
-            good = parts.scheme in {"http", "https"} and bool(parts.hostname)
-        except ValueError:
-            good = False
-        return None if good else ("url", "must be an http or https address")
-
-    return check
+    return _formed(
+        text(min_length=min_length, max_length=max_length, pattern=pattern),
+        _is_address,
+        ("url", "must be an http or https address"),
+    )
 
 
 def integer(bits: int, *, minimum: int | None = None, maximum: int | None = None) -> Rule:
@@ -273,6 +255,23 @@ class Check:
         if self.errors:
             summary = "; ".join(f"{error.field} {error.message}" for error in self.errors)
             raise ValidationError(summary, self.errors)
+
+
+def _formed(base: Rule, fits: Callable[[str], bool], fault: Fault) -> Rule:
+    def check(value: object) -> Fault | None:
+        if (found := base(value)) is not None:
+            return found
+        return None if fits(cast("str", value)) else fault
+
+    return check
+
+
+def _is_address(value: str) -> bool:
+    try:
+        parts = urlsplit(value)
+        return parts.scheme in {"http", "https"} and bool(parts.hostname)
+    except ValueError:
+        return False
 
 
 def _within(value: _T, minimum: _T | None, maximum: _T | None) -> Fault | None:
