@@ -2,15 +2,13 @@
 
 import json
 import signal
-import subprocess
 import sys
 import time
 import uuid
 from pathlib import Path
 
+import psutil
 import pytest
-
-from conftest import Project
 
 
 def lines(shop, event):
@@ -596,11 +594,9 @@ def test_a_claim_whose_answer_was_lost_is_given_back(shop):
 def test_the_worker_leaves_no_process_behind(shop):
     worker = shop.work()
     shop.until(lambda: lines(shop, "worker.started"))
+    children = psutil.Process(worker.pid).children(recursive=True)
     worker.send_signal(signal.SIGINT)
 
     assert worker.wait(15) == 0
-    alive = subprocess.run(["pgrep", "-P", str(worker.pid)], capture_output=True, check=False)
-    assert alive.stdout == b""
-
-
-_ = Project
+    _, alive = psutil.wait_procs(children, timeout=5)
+    assert alive == []
