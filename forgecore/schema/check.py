@@ -107,7 +107,7 @@ def _attribute_names(resource: Resource) -> Iterator[Diagnostic]:
             yield Diagnostic("bad-name", span, f"the name `{name}` {fault}")
         elif attribute in RESERVED:
             yield Diagnostic("bad-name", span, f"the name `{attribute}` is reserved")
-        for spelling in {attribute, names.pascal(attribute)}:
+        for spelling in dict.fromkeys((attribute, names.pascal(attribute))):
             other, place = spans.setdefault(spelling, (name, span))
             if other != name:
                 text = f"`{name}` and `{other}` both become `{spelling}`"
