@@ -45,10 +45,22 @@ def plan(
         *_unknown_slots(files, fragments),
         *_doubtful_conditions(fragments),
     ]
-    counted = _counted(files, fragments)
+    by_place: dict[tuple[str, str | None], list[Answer[Fragment]]] = {}
+    for answer in _counted(files, fragments):
+        place = (answer.value.slot, answer.value.resource)
+        by_place.setdefault(place, []).append(answer)
+    order = {id(answer): number for number, answer in enumerate(fragments)}
+
+    def of_slot(slot: str, resource: str | None) -> tuple[Answer[Fragment], ...]:
+        found = [*by_place.get((slot, None), [])]
+        found += by_place.get((slot, resource), []) if resource is not None else []
+        return tuple(sorted(found, key=lambda answer: order[id(answer)]))
+
     planned = tuple(
         PlannedFile(
-            plugin=answer.plugin, file=answer.value, fragments=_of_file(answer.value, counted)
+            plugin=answer.plugin,
+            file=answer.value,
+            fragments={s.name: of_slot(s.name, answer.value.resource) for s in answer.value.slots},
         )
         for answer in files
     )
@@ -122,16 +134,3 @@ def _counted(
         if (answer.value.when is None or answer.value.when in filled)
         and (answer.value.unless is None or answer.value.unless not in filled)
     ]
-
-
-def _of_file(
-    file: GeneratedFile, fragments: Sequence[Answer[Fragment]]
-) -> dict[str, Sequence[Answer[Fragment]]]:
-    return {
-        slot.name: tuple(
-            answer
-            for answer in fragments
-            if answer.value.slot == slot.name and answer.value.resource in (None, file.resource)
-        )
-        for slot in file.slots
-    }

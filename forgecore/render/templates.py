@@ -62,8 +62,7 @@ class Compiled:
 def compile_template(name: str, names: Iterable[str]) -> Compiled:
     """Return the template "package:path"; TemplateError if it uses more than `names`."""
     source = _load(name)
-    faults = list(_lint(source, frozenset(names)))
-    if faults:
+    if faults := _faults(source, frozenset(names)):
         raise TemplateError("\n".join(faults))
     return _compiled(source)
 
@@ -76,6 +75,11 @@ def _load(name: str) -> TemplateSource:
     except (OSError, ModuleNotFoundError, ValueError) as error:
         raise TemplateError(f"{name}: there is no such template ({error})") from error
     return TemplateSource(name, text)
+
+
+@lru_cache(maxsize=256)
+def _faults(source: TemplateSource, names: frozenset[str]) -> tuple[str, ...]:
+    return tuple(_lint(source, names))
 
 
 @lru_cache(maxsize=256)
