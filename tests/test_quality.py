@@ -41,6 +41,7 @@ def test_sources_are_clean():
     run("ruff", "check", ".")
     run("ruff", "format", "--check", ".")
     run("mypy", *SOURCES)
+    run("pyright", "--pythonpath", sys.executable)
 
 
 def pyright(folder, *include):

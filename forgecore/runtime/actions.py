@@ -28,7 +28,7 @@ from forgecore.runtime.errors import (
     ValidationError,
     translate,
 )
-from forgecore.runtime.paging import Page
+from forgecore.runtime.paging import Page, page_of
 from forgecore.runtime.query import Params
 from forgecore.runtime.rules import Check
 
@@ -129,7 +129,7 @@ class Actions(ActionsBase[ModelT]):
                 rows = cursor.execute(*statement, prepare=True).fetchall()
         except _FAULTS as error:
             raise self._page_fault(error, after) from error
-        return Page.of(rows, order, limit)
+        return page_of(rows, order, limit)
 
     def _delete(self, query: LiteralString, params: Params) -> None:
         try:
@@ -174,7 +174,7 @@ class AsyncActions(ActionsBase[ModelT]):
                     rows = await cursor.fetchall()
         except _FAULTS as error:
             raise self._page_fault(error, after) from error
-        return Page.of(rows, order, limit)
+        return page_of(rows, order, limit)
 
     async def _delete(self, query: LiteralString, params: Params) -> None:
         try:

@@ -39,7 +39,7 @@ class Transaction:
     """An open transaction. It is accepted wherever a connection is."""
 
     def __init__(self, conn: Connection[TupleRow] | None, owner: object, depth: int = 0) -> None:
-        self._conn = conn
+        self._conn: Connection[TupleRow] | None = conn
         self._depth = depth
         self.owner = owner
 
@@ -94,7 +94,7 @@ class AsyncTransaction:
     def __init__(
         self, conn: AsyncConnection[TupleRow] | None, owner: object, depth: int = 0
     ) -> None:
-        self._conn = conn
+        self._conn: AsyncConnection[TupleRow] | None = conn
         self._depth = depth
         self.owner = owner
 

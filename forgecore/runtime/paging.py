@@ -25,13 +25,13 @@ class Page(Generic[ModelT]):
     def __iter__(self) -> Iterator[ModelT]:
         return iter(self.items)
 
-    @classmethod
-    def of(cls, rows: Sequence[ModelT], order: Order[ModelT], limit: int) -> "Page[ModelT]":
-        """Make a page of `rows`, of which the statement fetched one more than `limit`."""
-        if len(rows) <= limit:
-            return cls(rows, None)
-        last = rows[limit - 1]
-        return cls(rows[:limit], write_cursor(order, getattr(last, order.column), last.id))
+
+def page_of(rows: Sequence[ModelT], order: Order[ModelT], limit: int) -> Page[ModelT]:
+    """Make a page of `rows`, of which the statement fetched one more than `limit`."""
+    if len(rows) <= limit:
+        return Page(rows, None)
+    last = rows[limit - 1]
+    return Page(rows[:limit], write_cursor(order, getattr(last, order.column), last.id))
 
 
 def list_query(
@@ -60,8 +60,8 @@ def list_query(
         sort = f'"{order.column}" {direction}, id {direction}'
     if after is not None:
         position = read_cursor(order, after)
-        marks: LiteralString = ", ".join(["%s"] * len(position))
-        texts.append(f"({key}) {compare} ({marks})")
+        marks: list[LiteralString] = ["%s"] * len(position)
+        texts.append(f"({key}) {compare} ({', '.join(marks)})")
         values.extend(position)
     where: LiteralString = f"WHERE {' AND '.join(texts)}\n" if texts else ""
     return f"{select}{where}ORDER BY {sort}\nLIMIT %s", [*values, limit + 1]

@@ -155,11 +155,12 @@ def read_section(cls: type[S], section: str) -> S:
         path = project / "forge.toml"
         try:
             stamp = path.stat().st_mtime_ns
-            table = _read_file(path, stamp).get(section, {})
+            found: object = _read_file(path, stamp).get(section, {})
         except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise SettingsError(f"{path}: {error}") from error
-        if not isinstance(table, Mapping):
+        if not isinstance(found, Mapping):
             raise SettingsError(f"{path}: [{section}] must be a table")
+        table = cast("Mapping[str, object]", found)
     from_file, file_problems = structure(cls, table)
     problems += [(".".join((section, *p.key)), p.text) for p in file_problems]
     from_env, env_problems = from_environment(cls, section, os.environ)
@@ -278,9 +279,9 @@ def _valid(attribute: "Attribute[Any]", hint: Any, value: object) -> object:  # 
         converted = _convert(hint, value)
     except _ValueProblem as error:
         # What could be converted may be out of its limits: that is said in the same run.
-        if isinstance(error.rest, dict):
+        if error.rest is not None:
             try:
-                _validate(attribute, cast("object", error.rest))
+                _validate(attribute, error.rest)
             except _ValueProblem as more:
                 raise _ValueProblem(found=[*error.found, *more.found]) from None
         raise

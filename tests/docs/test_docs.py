@@ -70,17 +70,22 @@ class Page:
         return done.stdout
 
     def background(self, command: list[str]) -> str:
-        with subprocess.Popen(
-            command,
-            cwd=self.project.folder,
-            env=self.environ,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-        ) as child:
-            time.sleep(4)
-            child.send_signal(signal.SIGTERM)
-            return child.communicate(timeout=30)[0]
+        """Run a command until it has printed something, and end it."""
+        path = self.project.folder / "printed"
+        with path.open("w") as output:
+            child = subprocess.Popen(
+                command,
+                cwd=self.project.folder,
+                env=self.environ,
+                stdout=output,
+                stderr=subprocess.DEVNULL,
+            )
+        deadline = time.monotonic() + 30
+        while not path.read_text() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        child.send_signal(signal.SIGTERM)
+        child.wait(30)
+        return path.read_text()
 
 
 def test_the_tutorial_and_the_how_to_run_as_they_stand(project):

@@ -2,7 +2,7 @@
 
 import functools
 import inspect
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager, nullcontext
 from datetime import datetime
 from typing import Any, LiteralString, ParamSpec, TypeVar, cast
@@ -152,7 +152,7 @@ def _fault_of_options(
 
 
 @contextmanager
-def _named(kinds: tuple[str, ...]) -> Iterator[None]:
+def _named(kinds: tuple[str, ...]) -> Generator[None]:
     try:
         yield
     except NotMigratedError as error:

@@ -48,6 +48,7 @@ class PostgresBroker(Broker):
         super().__init__(middleware=list(middleware))
         self._limits = dict(limits)
         self._max_attempts = max_attempts
+        self._kinds: set[str] = set()
         self._store: Store | None = None
         self._worker_id: Callable[[], int] = lambda: 0
 
@@ -55,6 +56,11 @@ class PostgresBroker(Broker):
     def threads(self) -> int:
         """How many threads it takes to run as much as the limits allow."""
         return sum(self._limits[queue] for queue in self.queues)
+
+    def declare_kind(self, worker: Worker[Any], run: Callable[[Claim], None], queue: str) -> None:
+        """Declare the actor of a kind; its jobs are claimed from then on."""
+        self._kinds.add(worker.kind)
+        JobActor(worker, run, queue, self)
 
     def attach(self, store: Store, worker_id: Callable[[], int]) -> None:
         """Say what to claim with; nothing can be consumed before."""
@@ -74,7 +80,7 @@ class PostgresBroker(Broker):
         _ = prefetch  # the limit of the queue is the only one
         if self._store is None:
             raise RuntimeError("the broker is not attached to a store")
-        kinds = [name for name, actor in self.actors.items() if _is_of(actor)]
+        kinds = sorted(self._kinds)
         return PostgresConsumer(
             store=self._store,
             worker_id=self._worker_id,
@@ -206,10 +212,6 @@ class JobActor(dramatiq.Actor[..., None]):
             priority=0,
             options={},
         )
-
-
-def _is_of(actor: object) -> bool:
-    return isinstance(actor, JobActor)
 
 
 def _message(claim: Claim) -> "Message[Any]":

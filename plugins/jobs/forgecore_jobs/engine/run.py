@@ -15,7 +15,7 @@ from forgecore.runtime import AsyncDatabase, Database
 from forgecore.runtime.database import database_url
 from forgecore.runtime.settings import DatabaseSettings, read_section
 from forgecore_jobs.engine.acks import Acks
-from forgecore_jobs.engine.broker import JobActor, PostgresBroker
+from forgecore_jobs.engine.broker import PostgresBroker
 from forgecore_jobs.engine.discover import find_workers
 from forgecore_jobs.engine.execute import EventLoop, Runner
 from forgecore_jobs.engine.lease import Lease
@@ -39,7 +39,7 @@ class Engine(Middleware):
         self.workers = find_workers(package)
         self.broker = PostgresBroker(self._settings.limits, self._settings.max_attempts, [self])
         for worker in self.workers.values():
-            JobActor(worker, self._run, DEFAULT_QUEUE, self.broker)  # declares itself
+            self.broker.declare_kind(worker, self._run, DEFAULT_QUEUE)
         for queue in self._settings.limits:
             self.broker.declare_queue(queue)
         self._runner: Runner | None = None
