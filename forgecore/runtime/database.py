@@ -6,6 +6,7 @@ works in that transaction, and a further `transaction()` is a savepoint.
 
 import asyncio
 import threading
+import time
 from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from contextvars import ContextVar
@@ -158,6 +159,7 @@ class Database:
         self, url: str, settings: DatabaseSettings, *, timeout_s: float = _POOL_TIMEOUT_S
     ) -> None:
         self._most = settings.pool
+        self._timeout_s = timeout_s
         self._pool: ConnectionPool[Connection[TupleRow]] = ConnectionPool(
             url,
             min_size=0,
@@ -252,10 +254,16 @@ class Database:
 
     @contextmanager
     def _checked_out(self) -> Generator[Connection[TupleRow]]:
-        try:
-            conn = self._pool.getconn()
-        except (PoolTimeout, PoolClosed) as error:
-            raise DatabaseUnavailableError(str(error)) from error
+        conn = None
+        deadline = time.monotonic() + self._timeout_s
+        while conn is None:
+            left = deadline - time.monotonic()
+            try:
+                # In slices: the pool tries a server that was away for long only for a new caller.
+                conn = self._pool.getconn(min(left, _POOL_TIMEOUT_S))
+            except (PoolTimeout, PoolClosed) as error:
+                if isinstance(error, PoolClosed) or left <= _POOL_TIMEOUT_S:
+                    raise DatabaseUnavailableError(str(error)) from error
         try:
             yield conn
         finally:
@@ -269,6 +277,7 @@ class AsyncDatabase:
         self, url: str, settings: DatabaseSettings, *, timeout_s: float = _POOL_TIMEOUT_S
     ) -> None:
         self._most = settings.pool
+        self._timeout_s = timeout_s
         self._url = url
         self._pool: AsyncConnectionPool[AsyncConnection[TupleRow]] = AsyncConnectionPool(
             url,
@@ -365,10 +374,15 @@ class AsyncDatabase:
 
     @asynccontextmanager
     async def _checked_out(self) -> AsyncGenerator[AsyncConnection[TupleRow]]:
-        try:
-            conn = await self._pool.getconn()
-        except (PoolTimeout, PoolClosed) as error:
-            raise DatabaseUnavailableError(str(error)) from error
+        conn = None
+        deadline = time.monotonic() + self._timeout_s
+        while conn is None:
+            left = deadline - time.monotonic()
+            try:
+                conn = await self._pool.getconn(min(left, _POOL_TIMEOUT_S))
+            except (PoolTimeout, PoolClosed) as error:
+                if isinstance(error, PoolClosed) or left <= _POOL_TIMEOUT_S:
+                    raise DatabaseUnavailableError(str(error)) from error
         try:
             yield conn
         finally:

@@ -23,6 +23,8 @@ def to_json(args: JobArgs) -> dict[str, Any]:
         raise EnqueueError([str(getattr(args, "kind", args))], "its arguments are no attrs class")
     values: dict[str, Any] = {}
     for attribute in attrs.fields(cast("Any", type(args))):
+        if not attribute.init:
+            continue
         try:
             value = _plain(getattr(args, attribute.name))
         except TypeError as error:
@@ -58,6 +60,7 @@ def _plain(value: object) -> object:
             return {str(key): _plain(item) for key, item in pairs.items()}
         case _ if attrs.has(type(value)):
             cls = cast("Any", type(value))
-            return {one.name: _plain(getattr(value, one.name)) for one in attrs.fields(cls)}
+            own = [one.name for one in attrs.fields(cls) if one.init]
+            return {name: _plain(getattr(value, name)) for name in own}
         case _:
             raise TypeError(f"of type {type(value).__name__} has no JSON form")

@@ -156,7 +156,7 @@ def _named(kinds: tuple[str, ...]) -> Generator[None]:
     try:
         yield
     except NotMigratedError as error:
-        if TABLE in str(error) or '"jobs"' in str(error):
+        if TABLE in str(error) or 'of relation "jobs"' in str(error):
             raise EnqueueError(kinds, _REMEDY) from error
         raise
     except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn) as error:

@@ -128,7 +128,10 @@ WHERE job.id = given.id
 GIVE_BACK_UNKNOWN: Final = """
 UPDATE forge.jobs
 SET worker_id = NULL, started_at = NULL
-WHERE worker_id = %(worker)s AND NOT id = ANY(%(held)s::bigint[])
+WHERE worker_id = %(worker)s
+    AND (id, attempt) NOT IN (
+        SELECT id, attempt FROM unnest(%(ids)s::bigint[], %(attempts)s::int[]) AS held (id, attempt)
+    )
 RETURNING id"""
 
 # A worker that does not beat is dead, or must think so itself. Its row goes first: whoever
@@ -139,6 +142,8 @@ WITH lost AS (
     WHERE id IN (
         SELECT id FROM forge.job_workers
         WHERE beat_at < clock_timestamp() - %(lease)s::interval
+            -- nobody could beat while the server was away
+            AND pg_postmaster_start_time() < clock_timestamp() - %(lease)s::interval
         FOR UPDATE SKIP LOCKED
     )
     RETURNING id
@@ -149,7 +154,7 @@ WITH lost AS (
         OR (worker_id IS NOT NULL AND NOT EXISTS (
             SELECT FROM forge.job_workers WHERE job_workers.id = jobs.worker_id
         ))
-    FOR UPDATE
+    FOR UPDATE SKIP LOCKED  -- who waits here does not beat
 ), rescued AS (
     UPDATE forge.jobs AS waiting
     SET worker_id = NULL, started_at = NULL, kills = waiting.kills + 1

@@ -591,6 +591,127 @@ def test_a_claim_whose_answer_was_lost_is_given_back(shop):
     assert (again.id, again.attempt) == (job, 2)
 
 
+def test_outcomes_wait_while_the_server_takes_no_writes(shop):
+    import psycopg
+
+    shop.jobs(both('note("ran"); time.sleep(1)'))
+    job = shop.enqueue()
+    shop.work()
+    shop.until(lambda: shop.notes() == ["ran"])
+    name = psycopg.conninfo.conninfo_to_dict(shop.url)["dbname"]
+    shop.sql.execute(f'ALTER DATABASE "{name}" SET default_transaction_read_only = on')
+    cut = (
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    )
+    shop.sql.execute(cut)
+    shop.until(lambda: lines(shop, "acks.failed"))
+    shop.sql.execute("SET transaction_read_only = off")
+    shop.sql.execute(f'ALTER DATABASE "{name}" RESET default_transaction_read_only')
+    shop.sql.execute(cut)
+
+    shop.drained(30)
+
+    assert shop.state(job)[0] == "completed"
+
+
+def test_a_stopping_worker_claims_nothing_more(shop):
+    shop.jobs(both("time.sleep(3)"))
+    first = shop.enqueue()
+    worker = shop.work()
+    shop.until(lambda: shop.state(first)[0] == "running")
+    worker.send_signal(signal.SIGTERM)
+    shop.until(lambda: lines(shop, "worker.stopping"))
+    time.sleep(0.3)
+
+    late = shop.enqueue("reindex_product")
+    assert worker.wait(15) == 0
+
+    assert shop.state(first)[0] == "completed"
+    assert shop.state(late) == ("available", 0, 0, [])
+
+
+def test_what_a_worker_binds_to_its_context_ends_with_its_job(shop):
+    shop.jobs(
+        both(
+            "import structlog; structlog.contextvars.bind_contextvars(leaked=job.id); job.log.info('bound')"
+        )
+    )
+    for _ in range(4):
+        shop.enqueue()
+
+    shop.work(FORGE_JOBS_QUEUES="notifications=1")
+    shop.drained()
+
+    assert [line["leaked"] == line["job_id"] for line in lines(shop, "bound")] == [True] * 4
+
+
+def test_rescue_waits_for_no_lock(shop):
+    import psycopg
+    from forgecore_jobs.engine.store import Store
+
+    locked, free = shop.enqueue(), shop.enqueue()
+    dead = shop.sql.execute(
+        "INSERT INTO forge.job_workers (host, pid, beat_at) VALUES ('x', 1, '-infinity') RETURNING id"
+    ).fetchone()[0]
+    shop.sql.execute("UPDATE forge.jobs SET attempt = 1, worker_id = %s", (dead,))
+    store = Store(shop.url, name="test")
+    with psycopg.connect(shop.url) as other:
+        other.execute("SELECT FROM forge.jobs WHERE id = %s FOR UPDATE", (locked,))
+
+        assert store.rescue() == [(free, "rescued")]
+    assert store.rescue() == [(locked, "rescued")]
+    store.close()
+
+
+def test_arguments_of_every_kind_come_back():
+    import datetime as dt
+    import enum
+    from decimal import Decimal
+    from typing import Any, ClassVar
+
+    import attrs
+    from forgecore_jobs import worker
+    from forgecore_jobs.arguments import to_json
+    from forgecore_jobs.engine.execute import decode
+    from forgecore_jobs.job import Claim
+
+    class Color(enum.StrEnum):
+        RED = "red"
+
+    class Size(enum.IntEnum):
+        BIG = 3
+
+    @attrs.frozen
+    class Inner:
+        at: dt.datetime
+
+    @attrs.frozen
+    class EveryArgs:
+        kind: ClassVar[str] = "every"
+        color: Color
+        size: Size | None
+        money: Decimal
+        inner: tuple[Inner, ...]
+        wide: float | None
+        either: int | str
+        span: dt.timedelta
+        names: dict[str, int]
+        derived: int = attrs.field(init=False, default=7)
+
+    args = EveryArgs(
+        color=Color.RED, size=Size.BIG, money=Decimal("1.10"), wide=1, either="x",
+        inner=(Inner(dt.datetime(2030, 1, 1, tzinfo=dt.UTC)),), span=dt.timedelta(minutes=1), names={"a": 1},
+    )  # fmt: skip
+    fields: dict[str, Any] = dict.fromkeys(("tenant_id", "backoff"))
+    claim = Claim(
+        id=1, kind="every", queue="q", args=json.loads(json.dumps(to_json(args))), metadata={},
+        attempt=1, failures=0, max_attempts=1, worker_id=1, **fields,
+    )  # fmt: skip
+
+    assert decode(worker(EveryArgs)(lambda args, job: None), claim) == args
+
+
 def test_the_worker_leaves_no_process_behind(shop):
     worker = shop.work()
     shop.until(lambda: lines(shop, "worker.started"))

@@ -8,11 +8,18 @@ from typing import Final
 
 import psycopg
 
-from forgecore_jobs.engine.store import Settled, Store, log
+from forgecore_jobs.engine.store import Settled, Store, say
 from forgecore_jobs.job import Again, Failure
 
 _WINDOW_S: Final = 0.002
 _PAUSE_S: Final = 1.0
+# What passes: a server that is away, became a standby, or lost a right for a while.
+_LATER: Final = (
+    psycopg.OperationalError,
+    psycopg.InterfaceError,
+    psycopg.errors.ReadOnlySqlTransaction,
+    psycopg.errors.InsufficientPrivilege,
+)
 _MOST: Final = 500
 _REFUSED: Final = timedelta(minutes=1)
 
@@ -46,23 +53,30 @@ class Acks:
 
     def _loop(self) -> None:
         while not (self._stopped.is_set() and not self._waiting):
-            self._wake.wait(_PAUSE_S)
-            self._wake.clear()
-            if not self._stopped.is_set():
-                time.sleep(_WINDOW_S)
-            while self._waiting:
-                batch = [self._waiting[index] for index in range(min(len(self._waiting), _MOST))]
-                if not self._write(batch):
-                    break
-                for _ in batch:
-                    self._waiting.popleft()
-                self._store.held.discard(one.claim for one in batch)
+            try:
+                self._gather()
+            except Exception as error:  # noqa: BLE001 -- without this thread every outcome is lost
+                say("error", "acks.interrupted", error=repr(error))
+                self._stopped.wait(_PAUSE_S)
+
+    def _gather(self) -> None:
+        self._wake.wait(_PAUSE_S)
+        self._wake.clear()
+        if not self._stopped.is_set():
+            time.sleep(_WINDOW_S)
+        while self._waiting:
+            batch = [self._waiting[index] for index in range(min(len(self._waiting), _MOST))]
+            if not self._write(batch):
+                break
+            for _ in batch:
+                self._waiting.popleft()
+            self._store.held.discard(one.claim for one in batch)
 
     def _write(self, batch: list[Settled]) -> bool:
         try:
             held = self._store.settle(batch)
-        except psycopg.OperationalError as error:
-            log.warning("acks.failed", error=str(error).strip(), waiting=len(self._waiting))
+        except _LATER as error:
+            say("warning", "acks.failed", error=str(error).strip(), waiting=len(self._waiting))
             self._stopped.wait(_PAUSE_S)
             return False
         except psycopg.Error as error:
@@ -74,19 +88,18 @@ class Acks:
             if one.claim.id not in held:
                 # Or it was written before, by a batch whose answer was lost.
                 claim = one.claim
-                log.warning(
-                    "job.lease_lost", kind=claim.kind, job_id=claim.id, attempt=claim.attempt
-                )
+                keys = {"kind": claim.kind, "job_id": claim.id, "attempt": claim.attempt}
+                say("warning", "job.lease_lost", **keys)
         return True
 
     def _write_refused(self, one: Settled, error: psycopg.Error) -> bool:
         """Write, for an outcome that the database refuses, that the run failed."""
         text = str(error).strip()
-        log.error("acks.refused", error=text, job_id=one.claim.id, kind=one.claim.kind)
+        say("error", "acks.refused", error=text, job_id=one.claim.id, kind=one.claim.kind)
         failure = Failure(error=type(error).__name__, message=text, traceback="")
         failed = Settled(claim=one.claim, outcome=Again(delay=_REFUSED, failure=failure))
         try:
             self._store.settle([failed])
-        except psycopg.OperationalError:
+        except psycopg.Error:
             return False
         return True

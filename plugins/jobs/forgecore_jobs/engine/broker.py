@@ -17,7 +17,7 @@ from dramatiq import Message, Middleware
 from dramatiq.broker import Broker, Consumer, MessageProxy
 from dramatiq.middleware import Retries, ShutdownNotifications, TimeLimit
 
-from forgecore_jobs.engine.store import Store, log
+from forgecore_jobs.engine.store import Store, say
 from forgecore_jobs.job import Claim
 from forgecore_jobs.worker import Worker
 
@@ -49,6 +49,7 @@ class PostgresBroker(Broker):
         self._limits = dict(limits)
         self._max_attempts = max_attempts
         self._kinds: set[str] = set()
+        self.is_draining = False
         self._store: Store | None = None
         self._worker_id: Callable[[], int] = lambda: 0
 
@@ -89,6 +90,7 @@ class PostgresBroker(Broker):
             limit=self._limits[queue_name],
             max_attempts=self._max_attempts,
             timeout_s=timeout / 1000,
+            is_draining=lambda: self.is_draining,
         )
 
     def declare_queue(self, queue_name: str) -> None:
@@ -125,6 +127,7 @@ class PostgresConsumer(Consumer):
         limit: int,
         max_attempts: int,
         timeout_s: float,
+        is_draining: Callable[[], bool],
     ) -> None:
         self._store = store
         self._worker_id = worker_id
@@ -133,6 +136,7 @@ class PostgresConsumer(Consumer):
         self._limit = limit
         self._max_attempts = max_attempts
         self._timeout_s = timeout_s
+        self._is_draining = is_draining
         self._claimed: list[Claim] = []
         self._out = 0
         self._freed = threading.Condition()
@@ -146,7 +150,7 @@ class PostgresConsumer(Consumer):
                 return MessageProxy(_message(self._claimed.pop(0)))
             with self._freed:
                 free = self._limit - self._out
-            if free and self._claim(free):
+            if free and not self._is_draining() and self._claim(free):
                 continue
             left = deadline - time.monotonic()
             if left <= 0:
@@ -168,22 +172,23 @@ class PostgresConsumer(Consumer):
         claims = [cast("Claim", message.args[0]) for message in messages]
         claims += self._claimed
         self._claimed = []
-        self._store.give_back(claims)
+        try:
+            self._store.give_back(claims)
+        except psycopg.Error as error:
+            # The process gives back everything when it leaves, or is rescued.
+            say("warning", "claims.not_given_back", queue=self._queue, error=str(error).strip())
         self._free(len(claims))
 
     def close(self) -> None:
         """Give back what was claimed and not started. May be called twice."""
-        try:
-            self.requeue([])
-        except psycopg.Error as error:
-            log.warning("claims.not_given_back", queue=self._queue, error=str(error).strip())
+        self.requeue([])
 
     def _claim(self, free: int) -> bool:
         worker = self._worker_id()
         try:
             found = self._store.claim(worker, self._queue, self._kinds, free, self._max_attempts)
         except psycopg.Error as error:
-            log.warning("claims.failed", queue=self._queue, error=str(error).strip())
+            say("warning", "claims.failed", queue=self._queue, error=str(error).strip())
             self._pause_s = _PAUSE_S
             return False
         with self._freed:

@@ -4,6 +4,7 @@ It is the only place where a user's function is called, whatever carries the job
 """
 
 import asyncio
+import contextvars
 import threading
 import traceback
 from collections.abc import Coroutine, Generator, Mapping
@@ -20,9 +21,10 @@ from cattrs import Converter, transform_error
 from forgecore.runtime import AsyncDatabase, Database, acting
 from forgecore_jobs.backoff import RIVER, Backoff
 from forgecore_jobs.engine.acks import Acks
-from forgecore_jobs.engine.store import Held, Settled, log
+from forgecore_jobs.engine.store import Held, Settled, log, say
 from forgecore_jobs.engine.transaction import (
     AsyncJobTransaction,
+    CompletionUnsureError,
     JobTransaction,
     LeaseLostError,
 )
@@ -43,6 +45,7 @@ from forgecore_jobs.worker import Worker
 
 _LONGEST_TRACEBACK: Final = 16 * 1024
 _LONGEST_MESSAGE: Final = 4 * 1024
+_UNSURE: Final = timedelta(seconds=5)
 _UNREADABLE: Final = timedelta(minutes=1)
 
 
@@ -71,7 +74,7 @@ class EventLoop:
             try:
                 self._loop.run_forever()
             except BaseException as error:  # noqa: BLE001 -- a SystemExit in a task ends run_forever
-                log.error("loop.interrupted", error=repr(error))
+                say("error", "loop.interrupted", error=repr(error))
 
     def stop(self) -> None:
         """End the thread."""
@@ -97,7 +100,8 @@ class Runner:
         if self.workers[claim.kind].is_async:
             self.loop.run(self._run_async(claim))
         else:
-            self._run(claim)
+            # What a worker binds to its context must not reach the next job of the thread.
+            contextvars.copy_context().run(self._run, claim)
 
     def _run(self, claim: Claim) -> None:
         worker = self.workers[claim.kind]
@@ -113,7 +117,7 @@ class Runner:
                 self.held.discard([claim])
                 return
         except LeaseLostError:
-            job.log.warning("job.lease_lost")
+            say("warning", "job.lease_lost", by=job.log)
             self.held.discard([claim])
             return
         except BaseException as error:  # noqa: BLE001 -- a border: a job never takes the thread down
@@ -137,15 +141,15 @@ class Runner:
                 self.held.discard([claim])
                 return
         except LeaseLostError:
-            job.log.warning("job.lease_lost")
+            say("warning", "job.lease_lost", by=job.log)
             self.held.discard([claim])
             return
         except BaseException as error:  # noqa: BLE001 -- a border, as above
             settled = Settled(claim=claim, outcome=outcome_of(error, claim, job))
             try:
                 await tx.undo(error)
-            except Exception as other:  # noqa: BLE001 -- the server has rolled back by itself
-                job.log.warning("job.rollback_failed", error=str(other).strip())
+            except BaseException as other:  # noqa: BLE001 -- the server has rolled back by itself
+                say("warning", "job.rollback_failed", by=job.log, error=str(other).strip())
         finally:
             tx.end()
         self.acks.put(settled)
@@ -174,7 +178,7 @@ def outcome_of(error: BaseException, claim: Claim, job: Job | AsyncJob) -> Outco
         return _outcome_of(error, claim, job)
     except Exception as other:  # noqa: BLE001 -- whatever an exception does, the job must not hang
         said = f"{type(error).__qualname__}, which cannot be read: {type(other).__qualname__}"
-        job.log.warning("job.failed", error=said)
+        say("warning", "job.failed", by=job.log, error=said)
         failure = Failure(error=type(error).__qualname__, message=said, traceback="")
         if claim.failures + 1 < claim.max_attempts:
             return Again(delay=_UNREADABLE, failure=failure)
@@ -187,8 +191,11 @@ def _outcome_of(error: BaseException, claim: Claim, job: Job | AsyncJob) -> Outc
             return Again(delay=error.delay)
         case Cancel():
             return Finished(state="cancelled")
+        case CompletionUnsureError():
+            say("warning", "job.completion_unsure", by=job.log, error=str(error.__cause__))
+            return Again(delay=_UNSURE)
         case Discard() | ArgumentsError():
-            job.log.error("job.discarded", error=_said(error))
+            say("error", "job.discarded", by=job.log, error=_said(error))
             return Finished(state="discarded", failure=_failure(error))
         case _:
             return _after_failure(error, claim, job)
@@ -197,8 +204,10 @@ def _outcome_of(error: BaseException, claim: Claim, job: Job | AsyncJob) -> Outc
 def _after_failure(error: BaseException, claim: Claim, job: Job | AsyncJob) -> Outcome:
     failures = claim.failures + 1
     unexpected = not isinstance(error, Exception) or isinstance(error, MemoryError)
-    job.log.warning(
+    say(
+        "warning",
         "job.failed",
+        by=job.log,
         failures=failures,
         max_attempts=claim.max_attempts,
         error=_said(error),
@@ -206,8 +215,10 @@ def _after_failure(error: BaseException, claim: Claim, job: Job | AsyncJob) -> O
     )
     if failures < claim.max_attempts:
         return Again(delay=_delay(claim, failures), failure=_failure(error))
-    job.log.error(
+    say(
+        "error",
         "job.discarded",
+        by=job.log,
         failures=failures,
         max_attempts=claim.max_attempts,
         error=_said(error),
@@ -247,7 +258,7 @@ def _undo(tx: JobTransaction, error: BaseException) -> None:
     try:
         tx.undo(error)
     except Exception as other:  # noqa: BLE001 -- the server has rolled back by itself
-        log.warning("job.rollback_failed", error=str(other).strip())
+        say("warning", "job.rollback_failed", error=str(other).strip())
 
 
 def _log(claim: Claim) -> Any:  # noqa: ANN401 -- a lazy proxy of structlog's
@@ -273,8 +284,8 @@ def _converter() -> Converter:
     for moment in (datetime, date, time):
         converter.register_structure_hook(moment, lambda value, to: to.fromisoformat(value))
     converter.register_structure_hook(timedelta, lambda value, _: timedelta(seconds=value))
-    for plain in (str, int, bool):
-        converter.register_structure_hook(plain, _exact)
+    # By identity: an enum that is a str as well has a hook of its own.
+    converter.register_structure_hook_func(lambda to: to in (str, int, bool), _exact)
     converter.register_structure_hook_func(_is_plain_union, _one_of)
     return converter
 
@@ -290,6 +301,8 @@ def _is_plain_union(to: Any) -> bool:  # noqa: ANN401
 
 
 def _one_of(value: object, to: Any) -> object:  # noqa: ANN401
+    if type(value) is int and float in get_args(to) and int not in get_args(to):
+        return float(value)
     if type(value) not in get_args(to):
         raise ValueError(f"expected {' or '.join(one.__name__ for one in get_args(to))}")
     return value

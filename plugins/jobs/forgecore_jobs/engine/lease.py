@@ -6,7 +6,7 @@ from typing import Final
 
 import psycopg
 
-from forgecore_jobs.engine.store import Store, log
+from forgecore_jobs.engine.store import Store, log, say
 
 _BEAT_S: Final = 2.0
 
@@ -43,8 +43,8 @@ class Lease:
             try:
                 for step in steps:
                     step()
-            except psycopg.Error as error:
-                log.warning("lease.beat_failed", error=str(error).strip())
+            except Exception as error:  # noqa: BLE001 -- a process whose beat ends is taken for dead
+                say("warning", "lease.beat_failed", error=str(error).strip())
 
     def _beat(self) -> None:
         if not self._store.beat(self.worker_id):

@@ -110,6 +110,11 @@ class Engine(Middleware):
             log.error("worker.not_started", error=str(error))
             raise SystemExit(3) from error
 
+    def before_worker_shutdown(self, broker: Broker, worker: "DramatiqWorker") -> None:
+        """Claim nothing more: Dramatiq's consumers outlive its worker threads."""
+        _ = broker, worker
+        self.broker.is_draining = True
+
     def after_worker_shutdown(self, broker: Broker, worker: "DramatiqWorker") -> None:
         """Stop with the worker."""
         _ = broker, worker

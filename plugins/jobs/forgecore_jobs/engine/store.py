@@ -4,6 +4,7 @@ import os
 import socket
 import threading
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any, Final, LiteralString
 
@@ -18,6 +19,14 @@ from forgecore_jobs import sql
 from forgecore_jobs.job import Again, Claim, Finished, Outcome
 
 log: Final = structlog.stdlib.get_logger("forgecore_jobs")
+
+
+def say(level: str, event: str, **keys: object) -> None:
+    """Log something; a log that cannot be written is no reason to lose an outcome or a thread."""
+    with suppress(Exception):
+        getattr(keys.pop("by", log), level)(event, **keys)
+
+
 LEASE: Final = timedelta(seconds=10)
 """A process that has not beaten for so long is dead, or must think so itself."""
 
@@ -34,26 +43,26 @@ class Settled:
 
 
 class Held:
-    """The ids of the jobs that this process has claimed and whose outcome is not written yet."""
+    """The claims, as (id, attempt), whose outcome this process has not written yet."""
 
     def __init__(self) -> None:
-        self._ids: set[int] = set()
+        self._ids: set[tuple[int, int]] = set()
         self._turn = threading.Lock()
 
     def add(self, claims: Iterable[Claim]) -> None:
         """Note claims."""
         with self._turn:
-            self._ids.update(claim.id for claim in claims)
+            self._ids.update((claim.id, claim.attempt) for claim in claims)
 
     def discard(self, claims: Iterable[Claim]) -> None:
         """Forget claims that are settled, given back or lost."""
         with self._turn:
-            self._ids.difference_update(claim.id for claim in claims)
+            self._ids.difference_update((claim.id, claim.attempt) for claim in claims)
 
-    def ids(self) -> list[int]:
-        """Return the ids."""
+    def ids(self) -> tuple[list[int], list[int]]:
+        """Return the ids, and the attempt of each."""
         with self._turn:
-            return list(self._ids)
+            return [job for job, _ in self._ids], [attempt for _, attempt in self._ids]
 
 
 class Store:
@@ -120,7 +129,8 @@ class Store:
         with self._turn:
             if self._doubtful:
                 # A claim may have been made whose answer never came.
-                unknown = {"worker": worker, "held": self._held.ids()}
+                ids, attempts = self._held.ids()
+                unknown = {"worker": worker, "ids": ids, "attempts": attempts}
                 self._execute(sql.GIVE_BACK_UNKNOWN, unknown)
                 self._doubtful = False
             self._doubtful = True

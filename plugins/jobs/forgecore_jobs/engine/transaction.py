@@ -9,17 +9,30 @@ from contextlib import (
     asynccontextmanager,
     contextmanager,
 )
+from typing import Final
 
-from psycopg import AsyncConnection, Connection
+from psycopg import AsyncConnection, Connection, OperationalError
 from psycopg.rows import TupleRow
 
-from forgecore.runtime import AsyncDatabase, AsyncTransaction, Database, Transaction
+from forgecore.runtime import (
+    AsyncDatabase,
+    AsyncTransaction,
+    Database,
+    DatabaseUnavailableError,
+    Transaction,
+)
 from forgecore_jobs import sql
 from forgecore_jobs.engine.store import Settled, finish_params
+
+_AWAY: Final = (OperationalError, DatabaseUnavailableError)
 
 
 class LeaseLostError(Exception):
     """Another process runs the job: what this run wrote is rolled back."""
+
+
+class CompletionUnsureError(Exception):
+    """The connection went while the job's completion was written: it may be, or may not."""
 
 
 class JobTransaction(Transaction):
@@ -68,6 +81,12 @@ class JobTransaction(Transaction):
         """
         try:
             row = self.connection.execute(sql.FINISH, finish_params([settled])).fetchone()
+            if row is not None and self._begun is not None:
+                begun, self._begun = self._begun, None
+                begun.__exit__(None, None, None)
+        except _AWAY as error:
+            self.undo(error)
+            raise CompletionUnsureError from error
         except BaseException as error:
             self.undo(error)
             raise
@@ -75,9 +94,6 @@ class JobTransaction(Transaction):
             lost = LeaseLostError()
             self.undo(lost)
             raise lost
-        if self._begun is not None:
-            begun, self._begun = self._begun, None
-            begun.__exit__(None, None, None)
 
     def undo(self, error: BaseException) -> None:
         """Roll back what was written."""
@@ -125,6 +141,12 @@ class AsyncJobTransaction(AsyncTransaction):
             async with self.borrow() as conn:
                 cursor = await conn.execute(sql.FINISH, finish_params([settled]))
                 row = await cursor.fetchone()
+            if row is not None and self._begun is not None:
+                begun, self._begun = self._begun, None
+                await begun.__aexit__(None, None, None)
+        except _AWAY as error:
+            await self.undo(error)
+            raise CompletionUnsureError from error
         except BaseException as error:
             await self.undo(error)
             raise
@@ -132,9 +154,6 @@ class AsyncJobTransaction(AsyncTransaction):
             lost = LeaseLostError()
             await self.undo(lost)
             raise lost
-        if self._begun is not None:
-            begun, self._begun = self._begun, None
-            await begun.__aexit__(None, None, None)
 
     async def undo(self, error: BaseException) -> None:
         """Roll back what was written."""
