@@ -163,7 +163,16 @@ def make(project: Path, builtin: Sequence[Plugin]) -> Output:
         "forgecore_scaffold", common.context(ScaffoldContext, ir), ScaffoldFile
     )
     diagnostics += failures
-    planned, faults = plan(files, fragments, scaffolds)
+    attributes = {
+        resource.name: [
+            "id",
+            "tenant_id",
+            *(field.name for field in resource.fields),
+            *(relation.attribute for relation in resource.relations),
+        ]
+        for resource in ir.resources
+    }
+    planned, faults = plan(files, fragments, scaffolds, attributes)
     diagnostics += faults
     _stop_at_errors(diagnostics)
     rendered, faults = render_files(planned)

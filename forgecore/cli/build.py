@@ -16,12 +16,13 @@ def build(force: bool) -> None:
     output, change = run_build(project_folder(), builtin(), force=force)
     show(list(output.warnings))
     shown = output.tree.shown
-    for path in change.removed:
-        click.echo(f"removed {shown(path)}")
+    for path in (*change.elsewhere, *map(shown, change.removed)):
+        click.echo(f"removed {path}")
     for path in change.written:
         click.echo(f"wrote {shown(path)}")
     total = len(output.of_kind("gen"))
-    if change.written or change.removed:
-        click.echo(f"{len(change.written)} of {total} files written, {len(change.removed)} removed")
+    gone = len(change.removed) + len(change.elsewhere)
+    if change.written or gone:
+        click.echo(f"{len(change.written)} of {total} files written, {gone} removed")
     else:
         click.echo(f"nothing to do: {total} files are as they should be")

@@ -3,17 +3,42 @@
 from collections.abc import Iterable
 
 from forgecore.data.actions import actions_file
-from forgecore.data.ddl import schema_file
+from forgecore.data.ddl import names_of, schema_file
 from forgecore.data.models import article, models_file
 from forgecore.data.types import field_types
 from forgecore.data.validation import validation_file
-from forgecore.plugin import FieldType, FieldTypesContext, GeneratedFile, RenderContext, hookimpl
+from forgecore.plugin import (
+    CheckContext,
+    Diagnostic,
+    FieldType,
+    FieldTypesContext,
+    GeneratedFile,
+    RenderContext,
+    hookimpl,
+)
+from forgecore.source import Origin
 
 
 @hookimpl
 def forgecore_field_types(ctx: FieldTypesContext) -> Iterable[FieldType]:  # noqa: ARG001
     """Give the types that need no plugin."""
     return field_types()
+
+
+@hookimpl
+def forgecore_check(ctx: CheckContext) -> Iterable[Diagnostic]:
+    """Report two things of the database that would have one name."""
+    first: dict[str, Origin] = {}
+    tables = [resource.table for resource in ctx.resources]
+    for resource in ctx.resources:
+        if tables.count(resource.table) > 1:
+            continue  # the core says so
+        for name, origin in names_of(resource):
+            other = first.setdefault(name, origin)
+            if other is not origin and other.span() != origin.span():
+                text = f"the database would have `{name}` twice"
+                also = ((other.span(), "the other one"),)
+                yield Diagnostic("name-collision", origin.span(), text, also=also)
 
 
 @hookimpl

@@ -115,7 +115,6 @@ class ActionsView:
     words: str
     a_words: str
     many: str
-    rules: str
     methods: str
     of_tenant: str
     columns: str
@@ -152,8 +151,7 @@ def actions_file(resource: Resource, ir: IR) -> GeneratedFile:
     package = f"{ir.package}.gen"
     for name in own[:4]:
         names.bind_own(Import(f"{package}.models.{resource.snake}", name))
-    rules = resource.snake.upper()
-    names.bind_own(Import(f"{package}.validation.{resource.snake}", rules))
+    names.bind_own(Import(f"{package}.validation.{resource.snake}", "RULES"))
     jsonb = [field.name for field in resource.fields if field.kind.sql(field) == "jsonb"]
     if jsonb:
         names.bind(Import("forgecore.runtime", "with_jsonb"))
@@ -165,7 +163,6 @@ def actions_file(resource: Resource, ir: IR) -> GeneratedFile:
         id=f"{resource.snake}_id",
         words=resource.words,
         a_words=article(resource.words).lower(),
-        rules=rules,
         methods="create, get, list, update, delete" + (", restore" if resource.soft_delete else ""),
         many=words(plural(resource.snake)),
         of_tenant=" of the current tenant" if resource.tenant_scoped else "",

@@ -4,12 +4,13 @@ import json
 from collections.abc import Iterator
 from typing import Final
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from forgecore.data.literals import sql_literal
 from forgecore.data.sql import columns
 from forgecore.names import constraint
 from forgecore.plugin import IR, Field, GeneratedFile, Relation, Resource, quoted
+from forgecore.source import Origin
 
 
 @frozen
@@ -19,6 +20,17 @@ class TableView:
     name: str
     lines: str
     indexes: tuple[str, ...]
+
+
+@frozen(kw_only=True)
+class IndexSpec:
+    """An index: its columns, whether it is unique and whether it holds live rows alone."""
+
+    name: str
+    keys: tuple[str, ...]
+    unique: bool
+    live: bool
+    origin: Origin
 
 
 @frozen(kw_only=True)
@@ -88,31 +100,53 @@ def _constraint_lines(resource: Resource) -> Iterator[str]:
             yield f"CONSTRAINT {_name(resource, [field.name], 'check')} CHECK ({condition})"
 
 
+def names_of(resource: Resource) -> Iterator[tuple[str, Origin]]:
+    """Give the names of its table and indexes, which are one of a kind in a schema."""
+    yield resource.table, resource.origin
+    yield from ((spec.name, spec.origin) for spec in _specs(resource))
+    yield constraint(resource.table, [], "pkey"), resource.origin
+    if resource.tenant_scoped:
+        yield constraint(resource.table, ["tenant_id", "id"], "key"), resource.origin
+
+
 def _indexes(resource: Resource) -> Iterator[str]:
-    tenant = ["tenant_id"] if resource.tenant_scoped else []
     live = " WHERE deleted_at IS NULL" if resource.soft_delete else ""
-    uniques = [[field.name] for field in resource.fields if field.unique]
-    uniques += [_attributes(resource, together.fields) for together in resource.uniques]
-    for names in uniques:
-        name = _name(resource, names, "key")
-        yield _index(resource, name, [*tenant, *names], unique=True, live=live)
-    sortable = [field.name for field in resource.fields if field.sortable]
-    sortable += ["created_at"] if resource.timestamps else []
-    for column in sortable:
-        name = _name(resource, [*tenant, column], "idx")
-        yield _index(resource, name, [*tenant, column, "id"], unique=False, live=live)
+    for spec in _specs(resource):
+        keys = ", ".join(quoted(key) for key in spec.keys)
+        kind = "UNIQUE INDEX" if spec.unique else "INDEX"
+        where = live if spec.live else ""
+        yield f"CREATE {kind} {quoted(spec.name)} ON {resource.sql_table} ({keys}){where};"
+
+
+def _specs(resource: Resource) -> Iterator[IndexSpec]:
+    def spec(names: list[str], suffix: str, keys: list[str], origin: Origin) -> IndexSpec:
+        return IndexSpec(
+            name=constraint(resource.table, names, suffix),
+            keys=tuple(keys),
+            unique=suffix == "key",
+            live=True,
+            origin=origin,
+        )
+
+    tenant = ["tenant_id"] if resource.tenant_scoped else []
+    for field in resource.fields:
+        if field.unique:
+            yield spec([field.name], "key", [*tenant, field.name], field.origin)
+    for together in resource.uniques:
+        names = _attributes(resource, together.fields)
+        yield spec(names, "key", [*tenant, *names], together.origin)
+    sortable = [(field.name, field.origin) for field in resource.fields if field.sortable]
+    sortable += [("created_at", resource.origin)] if resource.timestamps else []
+    for column, origin in sortable:
+        yield spec([*tenant, column], "idx", [*tenant, column, "id"], origin)
     for relation in resource.relations:
-        name = _name(resource, [relation.attribute], "idx")
-        yield _index(resource, name, [relation.attribute], unique=False, live="")
+        # Of every row: what Postgres looks for when the row that is referred to goes.
+        yield evolve(
+            spec([relation.attribute], "idx", [relation.attribute], relation.origin), live=False
+        )
     for together in resource.indexes:
         names = [*tenant, *_attributes(resource, together.fields)]
-        yield _index(resource, _name(resource, names, "idx"), names, unique=False, live=live)
-
-
-def _index(resource: Resource, name: str, keys: list[str], *, unique: bool, live: str) -> str:
-    keys_text = ", ".join(quoted(key) for key in keys)
-    kind = "UNIQUE INDEX" if unique else "INDEX"
-    return f"CREATE {kind} {name} ON {resource.sql_table} ({keys_text}){live};"
+        yield spec(names, "idx", names, together.origin)
 
 
 def _references(resource: Resource, ir: IR) -> Iterator[str]:

@@ -164,6 +164,8 @@ def _default(field: Field, names: Names) -> str:
     code = python_literal(value)
     if isinstance(value, list | UUID):
         make = names.bind(Import("attrs", "field"))
+        if value == []:
+            return f"{make}(factory={names.use(field.kind.python(field))})"
         return f"{make}(factory=lambda: {names.use(code)})"
     return names.use(code)
 

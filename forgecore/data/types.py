@@ -1,5 +1,6 @@
 """The core's field types: Python type, SQL type, validation rule, and what a limit means."""
 
+import math
 from collections.abc import Callable, Iterator
 from datetime import date, datetime, time
 from decimal import Decimal, InvalidOperation
@@ -277,6 +278,8 @@ def _integer(_field: Field, value: object) -> object:
 def _float(_field: Field, value: object) -> object:
     if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
         raise ValueError("must be a number")
+    if not math.isfinite(value):
+        raise ValueError("must be a finite number")
     return float(value)
 
 

@@ -21,7 +21,6 @@ class ValidationView:
     """What validation.py.mako prints."""
 
     a_words: str
-    constant: str
     rules: tuple[RuleView, ...]
     mapping: str
     rule: str
@@ -30,14 +29,13 @@ class ValidationView:
 
 def validation_file(resource: Resource, a_words: str) -> GeneratedFile:
     """Make the file of a resource's rules."""
-    names = Names([resource.snake.upper()])
+    names = Names(["RULES"])
     rules = [RuleView(field.name, names.use(_rule(field))) for field in resource.fields]
     for relation in resource.relations:
         text = "rules.uuid" if relation.required else "rules.optional(rules.uuid)"
         rules.append(RuleView(relation.attribute, names.use(Code(text, _RULES))))
     view = ValidationView(
         a_words=a_words,
-        constant=resource.snake.upper(),
         rules=tuple(rules),
         mapping=names.bind(Import("collections.abc", "Mapping")),
         rule=names.bind(Import("forgecore.runtime", "Rule")),

@@ -1,7 +1,7 @@
 """Artefacts -> Plan: every file with one owner, every slot's fragments in order."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Final
 
@@ -36,14 +36,19 @@ def plan(
     files: Sequence[Answer[GeneratedFile]],
     fragments: Sequence[Answer[Fragment]],
     scaffolds: Sequence[Answer[ScaffoldFile]],
+    attributes: Mapping[str, Collection[str]],
 ) -> tuple[Plan, list[Diagnostic]]:
-    """Bring what the plugins gave together; conflicts are diagnostics."""
+    """Bring what the plugins gave together; conflicts are diagnostics.
+
+    `attributes`: what each resource's statements have as parameters of their own.
+    """
     diagnostics = [
         *_bad_paths(files, "gen"),
         *_bad_paths(scaffolds, "resources"),
         *_two_owners([*files, *scaffolds]),
         *_unknown_slots(files, fragments),
         *_doubtful_conditions(fragments),
+        *_hidden_parameters(fragments, attributes),
     ]
     by_place: dict[tuple[str, str | None], list[Answer[Fragment]]] = {}
     for answer in _counted(files, fragments):
@@ -117,6 +122,17 @@ def _doubtful_conditions(fragments: Sequence[Answer[Fragment]]) -> Iterator[Diag
                 " slot, since others depend on this one"
             )
             yield Diagnostic("bad-fragment", None, text)
+
+
+def _hidden_parameters(
+    fragments: Iterable[Answer[Fragment]], attributes: Mapping[str, Collection[str]]
+) -> Iterator[Diagnostic]:
+    for answer in fragments:
+        resources = [answer.value.resource] if answer.value.resource else list(attributes)
+        for resource in resources:
+            for name in sorted(set(answer.value.params) & set(attributes.get(resource, ()))):
+                text = f"{answer.plugin.label}: its parameter `{name}` would hide {resource}'s own"
+                yield Diagnostic("bad-fragment", None, text)
 
 
 def _counted(

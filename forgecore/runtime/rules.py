@@ -133,7 +133,7 @@ def decimal(
         # Zeros behind the last place are no loss, whatever the context's precision is.
         if exponent < -scale and any(digits[exponent + scale :]):
             return "scale", f"must have at most {scale} decimal places"
-        if abs(value) >= limit:
+        if value and value.adjusted() >= precision - scale:
             return "range", f"must be below {limit}"
         return _within(value, low, high)
 

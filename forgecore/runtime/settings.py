@@ -4,6 +4,7 @@ The build and the runtime read settings here, so both refuse the same. The envir
 wins over the file and replaces the whole value: FORGE_<SECTION>_<KEY>.
 """
 
+import keyword
 import os
 import re
 import tomllib
@@ -25,12 +26,18 @@ _TRUE: Final = {"1", "true", "yes", "on"}
 _FALSE: Final = {"0", "false", "no", "off"}
 
 
+def _importable(_settings: object, _attribute: "Attribute[Any]", name: str) -> None:
+    parts = name.split(".") if name else []
+    if not all(part.isidentifier() and not keyword.iskeyword(part) for part in parts):
+        raise ValueError("must be a name that Python can import, with dots between its parts")
+
+
 @frozen(kw_only=True)
 class ProjectSettings:
     """[project]: what the project is called and which plugins it uses."""
 
-    name: str = ""
-    package: str = ""
+    name: str = field(default="", validator=_importable)
+    package: str = field(default="", validator=_importable)
     plugins: tuple[str, ...] | None = None
 
 
@@ -56,7 +63,10 @@ def parse_duration(text: str) -> timedelta:
     """Return the time that `text` says, such as 30s, 5m or 2h; ValueError if it says none."""
     if not (match := _DURATION.fullmatch(text.strip())):
         raise ValueError('a duration is written like "30s", "5m" or "2h"')
-    return timedelta(seconds=float(match[1]) * _UNITS[match[2]])
+    try:
+        return timedelta(seconds=float(match[1]) * _UNITS[match[2]])
+    except OverflowError:
+        raise ValueError("a duration cannot be that long") from None
 
 
 def structure(cls: type[S], table: Mapping[str, object]) -> tuple[S | None, list[Problem]]:
@@ -194,7 +204,8 @@ def project_package() -> str:
 def snake_name(text: str) -> str:
     """Return `text` in snake_case, as a project without a name is called after its folder."""
     words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", text)
-    return re.sub(r"[^A-Za-z0-9]+", "_", words).strip("_").lower() or "project"
+    name = re.sub(r"[^A-Za-z0-9]+", "_", words).strip("_").lower()
+    return name if name.isidentifier() and not keyword.iskeyword(name) else f"project_{name}"
 
 
 class LimitError(ValueError):

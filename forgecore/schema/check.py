@@ -6,6 +6,8 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
+from attrs import evolve
+
 from forgecore import names
 from forgecore.diagnostics import Diagnostic
 from forgecore.ir import IR, Code, Field, Relation, Resource, Together
@@ -17,6 +19,12 @@ RESERVED: Final = frozenset({"id", "tenant_id", "created_at", "updated_at", "del
 
 _STATEMENTS: Final = frozenset({"new", "old", "record", "referring"})
 """What the parts of a statement are called: a table of that name would be hidden."""
+
+_CONSTANTS: Final = frozenset(
+    {"CONSTRAINTS", "CREATE", "DELETE", "GET", "NEWEST", "RESTORE", "RULES", "SELECT", "UPDATABLE"}
+    | {"UPDATE"}
+)
+"""Constants of the generated modules: a class of that name would be hidden."""
 
 _LIMITS: Final = (
     "min",
@@ -80,6 +88,8 @@ def _resource_names(resource: Resource) -> Iterator[Diagnostic]:
     span = resource.origin.span("name")
     if fault := names.fault_of_pascal(resource.name):
         yield Diagnostic("bad-name", span, f"the resource's name `{resource.name}` {fault}")
+    elif resource.name in _CONSTANTS:
+        yield Diagnostic("bad-name", span, f"the resource's name `{resource.name}` is reserved")
     elif keyword.iskeyword(resource.snake):
         text = f"`{resource.name}` would be the module `{resource.snake}`, a Python keyword"
         yield Diagnostic("bad-name", span, text)
@@ -107,9 +117,9 @@ def _attribute_names(resource: Resource) -> Iterator[Diagnostic]:
             yield Diagnostic("bad-name", span, f"the name `{name}` {fault}")
         elif attribute in RESERVED:
             yield Diagnostic("bad-name", span, f"the name `{attribute}` is reserved")
-        for spelling in dict.fromkeys((attribute, names.pascal(attribute))):
+        for spelling in dict.fromkeys((attribute, names.pascal(attribute), name)):
             other, place = spans.setdefault(spelling, (name, span))
-            if other != name:
+            if place is not span:
                 text = f"`{name}` and `{other}` both become `{spelling}`"
                 also = ((place, f"`{other}`"),)
                 yield Diagnostic("name-collision", span, text, also=also)
@@ -165,9 +175,16 @@ def _bad_limits(field: Field) -> Iterator[Diagnostic]:
     for key in ("min", "max"):
         if (value := getattr(field, key)) is not None:
             try:
-                limits[key] = kind.value(field, value)
+                bound = kind.value(field, value)
             except ValueError as error:
                 yield wrong("bad-value", key, f"`{key}` {error}")
+                continue
+            # A bound must be a value of the type itself.
+            free = evolve(field, min=None, max=None)
+            if (fault := _rule(kind.rule(free))(bound)) is not None:
+                yield wrong("bad-value", key, f"`{key}` {fault[1]}")
+            else:
+                limits[key] = bound
     if len(limits) > 1 and limits["min"] > limits["max"]:
         yield wrong("bad-range", "min", "`min` is above `max`")
     lengths = [n for n in (field.min_length, field.max_length) if n is not None]
@@ -179,7 +196,7 @@ def _bad_limits(field: Field) -> Iterator[Diagnostic]:
     if field.pattern is not None:
         try:
             re.compile(field.pattern)
-        except re.error as error:
+        except (re.error, OverflowError, RecursionError) as error:
             yield wrong("bad-value", "pattern", f"`pattern` is no regular expression: {error}")
     if field.precision is not None and field.scale is not None:
         if not 1 <= field.precision <= _MOST_DIGITS:

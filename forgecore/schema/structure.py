@@ -202,8 +202,10 @@ class _Builder:
                 self._type(document, (*path, "type"), word)
             return None
         kind = self._type(document, (*path, "type"), head.type)
-        items = self._type(document, (*path, "items"), head.items) if head.items else None
-        if kind is None or (head.items and items is None):
+        items = (
+            self._type(document, (*path, "items"), head.items) if head.items is not None else None
+        )
+        if kind is None or (head.items is not None and items is None):
             return None
         values = {
             attribute.name: getattr(head, attribute.name) for attribute in fields(_FieldTable)

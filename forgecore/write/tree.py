@@ -8,7 +8,7 @@ that died in between is completed, or undone, by the next one.
 import ctypes
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -50,6 +50,8 @@ class Change:
 
     written: tuple[str, ...]
     removed: tuple[str, ...]
+    elsewhere: tuple[str, ...] = ()
+    """What goes from a package that the project had before, relative to the project."""
 
 
 @contextmanager
@@ -89,6 +91,7 @@ def compare(tree: Tree, texts: Mapping[str, str], lock: Lock) -> tuple[Change, l
     edited: list[Diagnostic] = []
     written: list[str] = []
     removed: list[str] = []
+    elsewhere: list[str] = []
     for path, text in texts.items():
         content = _content(tree.package / path)
         fresh = text.encode()
@@ -102,19 +105,28 @@ def compare(tree: Tree, texts: Mapping[str, str], lock: Lock) -> tuple[Change, l
     prefix = tree.shown("gen") + "/"
     for shown, entry in lock.entries.items():
         path = f"gen/{shown.removeprefix(prefix)}"
-        if entry.kind != "gen" or not shown.startswith(prefix) or path in texts:
+        if entry.kind != "gen" or path in texts:
+            continue
+        if not shown.startswith(prefix):
+            content = _content(tree.project / shown)
+            if content is not None and ".." not in shown.split("/"):
+                elsewhere.append(shown)
+                if entry.digest != digest_of(content):
+                    edited.append(_edited_at(shown))
             continue
         content = _content(tree.package / path)
         if content is not None:
             removed.append(path)
             if entry.digest != digest_of(content):
                 edited.append(_edited(tree, path))
-    return Change(written=tuple(written), removed=tuple(removed)), edited
+    change = Change(written=tuple(written), removed=tuple(removed), elsewhere=tuple(elsewhere))
+    return change, edited
 
 
 def publish(tree: Tree, texts: Mapping[str, str], change: Change, lock: Lock) -> None:
     """Put the new tree and its lock in place of the old ones."""
     text = lock.text()
+    _remove(tree.project, change.elsewhere)
     if not change.written and not change.removed:
         if _content(tree.project / _LOCK) != text.encode():
             _replace(tree.project / _LOCK, text)
@@ -138,12 +150,25 @@ def publish(tree: Tree, texts: Mapping[str, str], change: Change, lock: Lock) ->
 
 
 def _edited(tree: Tree, path: str) -> Diagnostic:
-    shown = tree.shown(path)
+    return _edited_at(tree.shown(path))
+
+
+def _edited_at(shown: str) -> Diagnostic:
     text = (
         f"{shown} was changed by hand: move the change to resources/ or a subclass, "
         "or `forgecore build --force` overwrites it"
     )
     return Diagnostic("edited", Span(SourceFile(shown, ""), 1, 1, 2), text)
+
+
+def _remove(project: Path, paths: Sequence[str]) -> None:
+    for shown in paths:
+        (project / shown).unlink(missing_ok=True)
+        for folder in (project / shown).parents:
+            shutil.rmtree(folder / "__pycache__", ignore_errors=True)
+            if folder == project or any(folder.iterdir()):
+                break
+            folder.rmdir()
 
 
 def _package_folders(tree: Tree) -> Iterator[Path]:

@@ -183,9 +183,6 @@ def _gen(project) -> dict[str, bytes]:
     return {path: text for path, text in tree(project).items() if path.startswith("shop/gen/")}
 
 
-CUTS = ["_carry", "_exchange", "replace"]
-
-
 @pytest.mark.parametrize("step", range(12))
 def test_death_at_every_step_of_publishing(shop, step):
     """Every system call that renames, links or writes is the last one once."""
@@ -246,6 +243,18 @@ def test_the_projects_ruff_configuration_is_followed(shop):
         cwd=shop.folder, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout
+
+
+def test_a_package_of_another_name_takes_the_old_one_along(shop):
+    shop.write("forge.toml", '[project]\npackage = "store"\nplugins = ["jobs"]\n')
+    shop.write("shop/mine.py", "")
+
+    said = shop.ok("build")
+
+    assert "removed shop/gen/models/product.py" in said
+    assert not (shop.folder / "shop/gen").exists()
+    assert (shop.folder / "shop/mine.py").exists()
+    assert "nothing to do" in shop.ok("build")
 
 
 def test_a_package_outside_of_any_project_is_said(tmp_path):

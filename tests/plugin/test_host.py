@@ -205,6 +205,20 @@ def test_a_bad_fragment_is_named_with_plugin_template_and_line(install, slot, te
     assert said in told
 
 
+def test_a_parameter_that_hides_a_field_is_an_error(install):
+    install(
+        "bad",
+        """
+        @hookimpl
+        def forgecore_fragments(ctx):
+            yield Fragment(slot="actions.create.ctes", template="PACKAGE:x.mako", params={"title": "1"})
+        """,
+        {"x.mako": "bad AS (SELECT 1)\n"},
+    )
+
+    assert "its parameter `title` would hide Product's own" in failed(install, "bad")
+
+
 def test_a_missing_template_is_named(install):
     install("bad", DECORATES.format(slot="actions.module"))
 

@@ -29,14 +29,15 @@ NAMES = st.one_of(
 RESOURCES = [
     "Order",
     "Page",
-    "Item",
-    "Condition",
+    "Create",
+    "Update",
     "Check",
-    "Column",
+    "A",
     "Decimal",
     "Literal",
     "Field",
-    "Thing",
+    "Job",
+    "Get",
 ]
 JSON = st.recursive(
     st.one_of(st.none(), st.booleans(), st.integers(-(10**9), 10**9), TEXT),

@@ -142,11 +142,11 @@ class _${view.name}(${view.rt.ActionsBase}[${view.name}]):
 
     def validate_create(self, data: ${view.name}Create, check: ${view.rt.Check}) -> None:
         """Check a new ${view.words}; override to add rules of your own."""
-        check.apply(${view.rules}, ${view.rt.given}(data))
+        check.apply(RULES, ${view.rt.given}(data))
 
     def validate_update(self, data: ${view.name}Update, check: ${view.rt.Check}) -> None:
         """Check changes to ${view.a_words}; override to add rules of your own."""
-        check.apply(${view.rules}, ${view.rt.given}(data))
+        check.apply(RULES, ${view.rt.given}(data))
 
     def _key(self, ${view.id}: ${view.uuid}) -> ${view.rt.Params}:
         return ${view.key_params}

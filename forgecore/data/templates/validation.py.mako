@@ -2,7 +2,7 @@
 
 ${imports}
 
-${view.constant}: ${view.final}[${view.mapping}[str, ${view.rule}]] = {
+RULES: ${view.final}[${view.mapping}[str, ${view.rule}]] = {
 % for rule in view.rules:
     "${rule.name}": ${rule.text},
 % endfor

@@ -10,8 +10,16 @@ from forgecore_jobs.backoff import Backoff
 EVENTS: Final = ("after_create", "after_update", "after_delete")
 """The events of a resource, and the names of the tables."""
 
+LARGEST: Final = (1 << 31) - 1
+"""What a column of type integer holds."""
+
 DEFAULT_PRIORITY: Final = 5
 """What the outbox gives a job that says none; 0 is first, 9 last."""
+
+
+def _positive(_hook: object, attribute: "Attribute[Any]", value: timedelta | None) -> None:
+    if value is not None and value <= timedelta(0):
+        raise ValueError(f"'{attribute.name}' must be more than nothing")
 
 
 def _backoff(_hook: object, attribute: "Attribute[Any]", value: str | None) -> None:
@@ -29,8 +37,11 @@ class Hook:
 
     kind: str
     queue: str = "default"
-    max_attempts: int | None = field(default=None, validator=validators.optional(validators.ge(1)))
-    timeout: timedelta | None = None
+    max_attempts: int | None = field(
+        default=None,
+        validator=validators.optional(validators.and_(validators.ge(1), validators.le(LARGEST))),
+    )
+    timeout: timedelta | None = field(default=None, validator=_positive)
     backoff: str | None = field(default=None, validator=_backoff)
     priority: int | None = field(
         default=None,

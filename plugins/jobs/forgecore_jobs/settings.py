@@ -36,7 +36,9 @@ class JobsSettings:
     """
 
     carrier: Literal["postgres"] = "postgres"
-    max_attempts: int = field(default=25, validator=validators.ge(1))
+    max_attempts: int = field(
+        default=25, validator=validators.and_(validators.ge(1), validators.le((1 << 31) - 1))
+    )
     queues: Mapping[str, int] = field(factory=_no_queues, validator=_queues)
 
     @property

@@ -139,7 +139,7 @@ def wiring_file(hooks: Sequence[Declared]) -> GeneratedFile:
     ]
     if only:
         imports.append(Import("forgecore_jobs.wiring", "Defaults"))
-    if any(hook.timeout for hook in only.values()):
+    if any(hook.timeout is not None for hook in only.values()):
         imports.append(Import("datetime", "timedelta"))
 
     return GeneratedFile(
@@ -246,7 +246,7 @@ def _arms(
             selected.append("new.tenant_id")
         if metadata:
             columns.append("metadata")
-            selected.append("%(jobs_metadata)s")
+            selected.append("%(jobs__metadata)s")
         for name in _used(hooks):
             columns.append(name)
             selected.append(f"hook.{name}")
@@ -270,7 +270,7 @@ def _arms(
         view=arm(metadata=True),
         unless=None,
         when=METADATA.name,
-        params={"jobs_metadata": "Jsonb(metadata())"},
+        params={"jobs__metadata": "Jsonb(metadata())"},
         imports=(
             Import("psycopg.types.json", "Jsonb"),
             Import(f"{package}.gen.jobs.wiring", "metadata"),
@@ -301,9 +301,13 @@ def _sql(value: object) -> str:
         case int():
             return str(value)
         case timedelta():
-            return f"interval '{value.total_seconds():g} seconds'"
+            return f"interval '{_seconds(value)} seconds'"
         case _:
             return "'" + str(value).replace("'", "''") + "'"
+
+
+def _seconds(value: timedelta) -> str:
+    return f"{value.total_seconds():.6f}".rstrip("0").rstrip(".")
 
 
 def _defaults(hook: Hook) -> str:
@@ -311,7 +315,7 @@ def _defaults(hook: Hook) -> str:
     for name in _OPTIONAL:
         value = getattr(hook, name)
         if isinstance(value, timedelta):
-            parts.append(f"{name}=timedelta(seconds={value.total_seconds():g})")
+            parts.append(f"{name}=timedelta(seconds={_seconds(value)})")
         elif value is not None:
             parts.append(f"{name}={string_literal(value) if isinstance(value, str) else value}")
     return f"Defaults({', '.join(parts)})"

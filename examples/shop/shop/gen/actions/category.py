@@ -26,7 +26,7 @@ from forgecore.runtime import (
 from forgecore_otel import traced
 
 from shop.gen.models.category import Category, CategoryColumns, CategoryCreate, CategoryUpdate
-from shop.gen.validation.category import CATEGORY
+from shop.gen.validation.category import RULES
 
 CONSTRAINTS: Final[Constraints] = {
     "categories_name_key": ("name",),
@@ -161,11 +161,11 @@ class _Category(ActionsBase[Category]):
 
     def validate_create(self, data: CategoryCreate, check: Check) -> None:
         """Check a new category; override to add rules of your own."""
-        check.apply(CATEGORY, given(data))
+        check.apply(RULES, given(data))
 
     def validate_update(self, data: CategoryUpdate, check: Check) -> None:
         """Check changes to a category; override to add rules of your own."""
-        check.apply(CATEGORY, given(data))
+        check.apply(RULES, given(data))
 
     def _key(self, category_id: UUID) -> Params:
         return {"id": category_id, "tenant_id": self._tenant()}

@@ -26,7 +26,7 @@ from forgecore.runtime import (
 from forgecore_otel import traced
 
 from shop.gen.models.currency import Currency, CurrencyColumns, CurrencyCreate, CurrencyUpdate
-from shop.gen.validation.currency import CURRENCY
+from shop.gen.validation.currency import RULES
 
 CONSTRAINTS: Final[Constraints] = {
     "currencies_code_key": ("code",),
@@ -108,11 +108,11 @@ class _Currency(ActionsBase[Currency]):
 
     def validate_create(self, data: CurrencyCreate, check: Check) -> None:
         """Check a new currency; override to add rules of your own."""
-        check.apply(CURRENCY, given(data))
+        check.apply(RULES, given(data))
 
     def validate_update(self, data: CurrencyUpdate, check: Check) -> None:
         """Check changes to a currency; override to add rules of your own."""
-        check.apply(CURRENCY, given(data))
+        check.apply(RULES, given(data))
 
     def _key(self, currency_id: UUID) -> Params:
         return {"id": currency_id}

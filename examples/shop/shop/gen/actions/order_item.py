@@ -30,7 +30,7 @@ from psycopg.types.json import Jsonb
 
 from shop.gen.jobs.wiring import metadata
 from shop.gen.models.order_item import OrderItem, OrderItemColumns, OrderItemCreate, OrderItemUpdate
-from shop.gen.validation.order_item import ORDER_ITEM
+from shop.gen.validation.order_item import RULES
 
 
 @frozen
@@ -99,7 +99,7 @@ WITH new AS (
         hook.queue,
         jsonb_build_object('resource_id', new.id, 'tenant_id', new.tenant_id),
         new.tenant_id,
-        %(jobs_metadata)s
+        %(jobs__metadata)s
     FROM new, (
         VALUES
             ('reserve_stock', 'default')
@@ -160,11 +160,11 @@ class _OrderItem(ActionsBase[OrderItem]):
 
     def validate_create(self, data: OrderItemCreate, check: Check) -> None:
         """Check a new order item; override to add rules of your own."""
-        check.apply(ORDER_ITEM, given(data))
+        check.apply(RULES, given(data))
 
     def validate_update(self, data: OrderItemUpdate, check: Check) -> None:
         """Check changes to an order item; override to add rules of your own."""
-        check.apply(ORDER_ITEM, given(data))
+        check.apply(RULES, given(data))
 
     def _key(self, order_item_id: UUID) -> Params:
         return {"id": order_item_id, "tenant_id": self._tenant()}
@@ -173,7 +173,7 @@ class _OrderItem(ActionsBase[OrderItem]):
         return (
             self._key(uuid7())
             | given(self._valid(data, self.validate_create))
-            | {"jobs_metadata": Jsonb(metadata())}
+            | {"jobs__metadata": Jsonb(metadata())}
         )
 
     def _update(self, order_item_id: UUID, data: OrderItemUpdate) -> tuple[LiteralString, Params]:

@@ -30,7 +30,7 @@ from psycopg.types.json import Jsonb
 
 from shop.gen.jobs.wiring import metadata
 from shop.gen.models.product import Product, ProductColumns, ProductCreate, ProductUpdate
-from shop.gen.validation.product import PRODUCT
+from shop.gen.validation.product import RULES
 
 
 @frozen
@@ -114,7 +114,7 @@ WITH new AS (
         hook.queue,
         jsonb_build_object('resource_id', new.id, 'tenant_id', new.tenant_id),
         new.tenant_id,
-        %(jobs_metadata)s
+        %(jobs__metadata)s
     FROM new, (
         VALUES
             ('notify_new_product', 'notifications'),
@@ -152,7 +152,7 @@ WITH old AS (
         hook.queue,
         jsonb_build_object('resource_id', new.id, 'tenant_id', new.tenant_id),
         new.tenant_id,
-        %(jobs_metadata)s,
+        %(jobs__metadata)s,
         hook.max_attempts
     FROM new, (
         VALUES
@@ -216,7 +216,7 @@ WITH old AS (
         hook.queue,
         jsonb_build_object('resource_id', new.id, 'tenant_id', new.tenant_id),
         new.tenant_id,
-        %(jobs_metadata)s,
+        %(jobs__metadata)s,
         hook.max_attempts
     FROM new, (
         VALUES
@@ -240,11 +240,11 @@ class _Product(ActionsBase[Product]):
 
     def validate_create(self, data: ProductCreate, check: Check) -> None:
         """Check a new product; override to add rules of your own."""
-        check.apply(PRODUCT, given(data))
+        check.apply(RULES, given(data))
 
     def validate_update(self, data: ProductUpdate, check: Check) -> None:
         """Check changes to a product; override to add rules of your own."""
-        check.apply(PRODUCT, given(data))
+        check.apply(RULES, given(data))
 
     def _key(self, product_id: UUID) -> Params:
         return {"id": product_id, "tenant_id": self._tenant()}
@@ -253,13 +253,13 @@ class _Product(ActionsBase[Product]):
         return (
             self._key(uuid7())
             | given(self._valid(data, self.validate_create))
-            | {"jobs_metadata": Jsonb(metadata())}
+            | {"jobs__metadata": Jsonb(metadata())}
         )
 
     def _update(self, product_id: UUID, data: ProductUpdate) -> tuple[LiteralString, Params]:
         changes = given(self._valid(data, self.validate_update))
         query = partial(UPDATE, UPDATABLE, changes) if changes else GET
-        return query, self._key(product_id) | changes | {"jobs_metadata": Jsonb(metadata())}
+        return query, self._key(product_id) | changes | {"jobs__metadata": Jsonb(metadata())}
 
     def _list(
         self,
@@ -316,7 +316,7 @@ class ProductActions(_Product, Actions[Product]):
     def restore(self, product_id: UUID) -> Product:
         """Take a product out of the trash."""
         return self._found(
-            self._one(RESTORE, self._key(product_id) | {"jobs_metadata": Jsonb(metadata())})
+            self._one(RESTORE, self._key(product_id) | {"jobs__metadata": Jsonb(metadata())})
         )
 
 
@@ -363,5 +363,5 @@ class AsyncProductActions(_Product, AsyncActions[Product]):
     async def restore(self, product_id: UUID) -> Product:
         """Take a product out of the trash."""
         return self._found(
-            await self._one(RESTORE, self._key(product_id) | {"jobs_metadata": Jsonb(metadata())})
+            await self._one(RESTORE, self._key(product_id) | {"jobs__metadata": Jsonb(metadata())})
         )

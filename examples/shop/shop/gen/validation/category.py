@@ -5,7 +5,7 @@ from typing import Final
 
 from forgecore.runtime import Rule, rules
 
-CATEGORY: Final[Mapping[str, Rule]] = {
+RULES: Final[Mapping[str, Rule]] = {
     "name": rules.text(max_length=80),
     "parent_id": rules.optional(rules.uuid),
 }

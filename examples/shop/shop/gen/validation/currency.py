@@ -5,7 +5,7 @@ from typing import Final
 
 from forgecore.runtime import Rule, rules
 
-CURRENCY: Final[Mapping[str, Rule]] = {
+RULES: Final[Mapping[str, Rule]] = {
     "code": rules.text(min_length=3, max_length=3),
     "symbol": rules.optional(rules.text()),
 }

@@ -5,7 +5,7 @@ from typing import Final
 
 from forgecore.runtime import Rule, rules
 
-ORDER_ITEM: Final[Mapping[str, Rule]] = {
+RULES: Final[Mapping[str, Rule]] = {
     "quantity": rules.integer(32, minimum=1),
     "unit_price": rules.decimal(10, 2),
     "product_id": rules.uuid,

@@ -5,7 +5,7 @@ from typing import Final
 
 from forgecore.runtime import Rule, rules
 
-PRODUCT: Final[Mapping[str, Rule]] = {
+RULES: Final[Mapping[str, Rule]] = {
     "title": rules.text(max_length=200),
     "price": rules.decimal(10, 2, minimum=0),
     "status": rules.one_of(["draft", "active", "archived"]),
