@@ -47,7 +47,16 @@ from forgecore.schema.structure import (
 from forgecore.source import Span
 from forgecore.write.format import format_texts, formatter_version, remove_leftovers
 from forgecore.write.manifest import Entry, Lock, digest_of
-from forgecore.write.tree import Change, Tree, compare, current_lock, locked, publish, settle
+from forgecore.write.tree import (
+    Change,
+    Tree,
+    compare,
+    current_lock,
+    locked,
+    not_a_folder,
+    publish,
+    settle,
+)
 
 ContextT = TypeVar("ContextT", bound=SchemaContext)
 
@@ -206,6 +215,8 @@ def build(
     output = make(project, builtin)
     tree = output.tree
     with locked(project):
+        if blocked := not_a_folder(tree):
+            raise BuildError(blocked)
         settle(tree)
         for folder in {project, tree.package.parent, tree.package}:
             remove_leftovers(folder)

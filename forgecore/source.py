@@ -25,8 +25,8 @@ class SourceFile:
 
     def line(self, number: int) -> str:
         """Return a line by its number, counted from 1."""
-        lines = self.text.splitlines()
-        return lines[number - 1] if 0 < number <= len(lines) else ""
+        lines = self.text.split("\n")
+        return lines[number - 1].rstrip("\r") if 0 < number <= len(lines) else ""
 
 
 @frozen
@@ -114,6 +114,9 @@ def parse(source: SourceFile) -> tuple[Document | None, list[SyntaxFault]]:
         data = tomli.loads(text, parse_float=Decimal)
     except tomli.TOMLDecodeError as error:
         return None, _with_message(faults, source, error)
+    except ValueError as error:
+        # Python reads no number of thousands of digits.
+        return None, [SyntaxFault(Span(source, 1, 1, 2), str(error).partition(";")[0].lower())]
     except RecursionError:
         return None, [SyntaxFault(Span(source, 1, 1, 2), "nested too deeply")]
     if faults:

@@ -92,6 +92,8 @@ def explain(error: Exception) -> tuple[str, int] | None:
             return f"error[environment]: {error}", INPUT
         case ForgeError():
             return f"error[{error.code}]: {error}", INPUT
+        case OSError():
+            return f"error: {error}", ENVIRONMENT
         case psycopg.OperationalError():
             return f"error: the database does not answer: {str(error).strip()}", ENVIRONMENT
         case psycopg.Error():

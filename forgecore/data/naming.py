@@ -1,6 +1,7 @@
 """Local names of a generated module: what it imports, under names that its own do not hide."""
 
-import re
+import io
+import tokenize
 from collections.abc import Iterable, Iterator
 
 from forgecore.plugin import Code, Import
@@ -25,10 +26,10 @@ class Names:
             local = self.bind(one)
             bound = one.alias or one.name or one.module
             if local != bound:
-                text = re.sub(rf"\b{bound}\b", local, text)
+                text = _renamed(text, bound, local)
         for word in ("str", "int", "bool", "float", "bytes", "list"):
-            if word in self._taken and re.search(rf"\b{word}\b", text):
-                text = re.sub(rf"\b{word}\b", self.bind(Import("builtins", word)), text)
+            if word in self._taken and _renamed(text, word, "") != text:
+                text = _renamed(text, word, self.bind(Import("builtins", word)))
         return text
 
     def bind(self, one: Import) -> str:
@@ -58,3 +59,15 @@ class Locals:
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._local.values())
+
+
+def _renamed(text: str, old: str, new: str) -> str:
+    """Return `text` with a name renamed; what strings say is not touched."""
+    starts = [
+        token.start[1]
+        for token in tokenize.generate_tokens(io.StringIO(text).readline)
+        if token.type == tokenize.NAME and token.string == old and token.start[0] == 1
+    ]
+    for start in reversed(starts):
+        text = text[:start] + new + text[start + len(old) :]
+    return text

@@ -278,9 +278,13 @@ def _integer(_field: Field, value: object) -> object:
 def _float(_field: Field, value: object) -> object:
     if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
         raise ValueError("must be a number")
-    if not math.isfinite(value):
+    try:
+        number = float(value)
+    except OverflowError:
+        raise ValueError("must fit a double") from None
+    if not math.isfinite(number):
         raise ValueError("must be a finite number")
-    return float(value)
+    return number
 
 
 def _decimal(_field: Field, value: object) -> object:

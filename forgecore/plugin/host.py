@@ -82,7 +82,7 @@ class Host:
             return [], []
         try:
             given = list(_each(found[0](context)))
-        except Exception as error:  # noqa: BLE001 -- a border: the plugin is named
+        except (Exception, SystemExit) as error:  # noqa: BLE001 -- a border: the plugin is named
             return [], [_failure(plugin, hook, error)]
         wrong = [one for one in given if not isinstance(one, wanted)]
         if not wrong:
@@ -130,7 +130,7 @@ def open_host(
             continue
         try:
             module = importlib.import_module(entries[0].module)
-        except Exception as error:  # noqa: BLE001 -- a border: the plugin is named
+        except (Exception, SystemExit) as error:  # noqa: BLE001 -- a border: the plugin is named
             distribution, version = brought[0]
             text = (
                 f"plugin `{name}` ({distribution} {version}) cannot be imported: "
@@ -165,12 +165,12 @@ def _each(given: object) -> Iterable[object]:
     return (given,)
 
 
-def _failure(plugin: Plugin, hook: str, error: Exception) -> Diagnostic:
+def _failure(plugin: Plugin, hook: str, error: BaseException) -> Diagnostic:
     text = f"{plugin.label}: {hook} raised {type(error).__name__}: {error}{_where(error)}"
     return Diagnostic("plugin-failed", None, text)
 
 
-def _where(error: Exception) -> str:
+def _where(error: BaseException) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     own = [
         frame

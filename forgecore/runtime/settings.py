@@ -230,7 +230,7 @@ class _ValueProblem(Exception):  # noqa: N818 -- never leaves this module
 
 @lru_cache(maxsize=4)
 def _read_file(path: Path, stamp: int) -> dict[str, Any]:  # noqa: ARG001 -- part of the key
-    return tomllib.loads(path.read_text(encoding="utf-8"))
+    return tomllib.loads(path.read_text(encoding="utf-8-sig"))
 
 
 def _fields(cls: type) -> tuple["Attribute[Any]", ...]:

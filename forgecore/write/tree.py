@@ -21,6 +21,7 @@ from forgecore.write.manifest import Lock, digest_of, read_lock
 
 _LOCK: Final = "forge.lock"
 _NEXT: Final = "forge.lock.next"
+_HALF: Final = "forge.lock.half"
 _NEW: Final = ".gen.new"
 _OLD: Final = ".gen.old"
 _EXCHANGE: Final = 2
@@ -77,8 +78,17 @@ def settle(tree: Tree) -> None:
             following.replace(tree.project / _LOCK)
         else:
             following.unlink()
+    (tree.project / _HALF).unlink(missing_ok=True)
     for name in (_NEW, _OLD):
         shutil.rmtree(tree.package / name, ignore_errors=True)
+
+
+def not_a_folder(tree: Tree) -> list[Diagnostic]:
+    """Report a gen that is a link or a file: it is somebody's, and cannot be exchanged."""
+    if not tree.gen.is_symlink() and (tree.gen.is_dir() or not tree.gen.exists()):
+        return []
+    shown = tree.shown("gen")
+    return [Diagnostic("bad-path", None, f"{shown} is no folder of its own: move it away")]
 
 
 def current_lock(tree: Tree) -> Lock:
@@ -142,7 +152,7 @@ def publish(tree: Tree, texts: Mapping[str, str], change: Change, lock: Lock) ->
         target = stage / path.removeprefix("gen/")
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(texts[path], encoding="utf-8", newline="\n")
-    (tree.project / _NEXT).write_text(text, encoding="utf-8", newline="\n")
+    _replace(tree.project / _NEXT, text)
     _exchange(stage, tree.gen)
     (tree.project / _NEXT).replace(tree.project / _LOCK)
     shutil.rmtree(stage, ignore_errors=True)
@@ -185,6 +195,12 @@ def _carry(gen: Path, stage: Path, without: set[str]) -> None:
         return
     for folder, names, files in os.walk(gen):
         names[:] = [name for name in names if name != "__pycache__"]
+        target = stage / Path(folder).relative_to(gen)
+        for name in [name for name in names if (Path(folder) / name).is_symlink()]:
+            target.mkdir(parents=True, exist_ok=True)
+            (target / name).symlink_to((Path(folder) / name).readlink())
+        if not names and not files:
+            target.mkdir(parents=True, exist_ok=True)
         for name in files:
             source = Path(folder) / name
             relative = source.relative_to(gen)
@@ -219,7 +235,7 @@ def _rename_exchange(new: Path, old: Path) -> bool:
 
 
 def _holds(tree: Tree, lock: Lock) -> bool:
-    return all(
+    return bool(lock.entries) and all(
         (content := _content(tree.project / path)) is not None
         and digest_of(content) == entry.digest
         for path, entry in lock.entries.items()
@@ -235,6 +251,7 @@ def _content(path: Path) -> bytes | None:
 
 
 def _replace(path: Path, text: str) -> None:
-    following = path.with_name(path.name + ".next")
+    # A half-written lock must never be taken for one that knows of fewer files.
+    following = path.with_name(_HALF)
     following.write_text(text, encoding="utf-8", newline="\n")
     following.replace(path)

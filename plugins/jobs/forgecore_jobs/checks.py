@@ -21,6 +21,10 @@ CODES: Final[Mapping[str, str]] = {
 """The codes of this plugin's diagnostics."""
 
 
+_STUB: Final = frozenset({"worker", "str"})
+"""What a worker's module uses: a function of that name would hide it."""
+
+
 @frozen(kw_only=True)
 class Declared:
     """A hook where it was declared."""
@@ -52,6 +56,8 @@ def bad_kinds(ctx: CheckContext, hooks: Sequence[Declared]) -> Iterator[Diagnost
         kind, span = one.hook.kind, ctx.span(one.hook, "kind")
         if fault := fault_of_snake(kind):
             yield Diagnostic("jobs/bad-kind", span, f"the kind `{kind}` {fault}")
+        if kind in _STUB:
+            yield Diagnostic("jobs/bad-kind", span, f"the kind `{kind}` is reserved")
         if one.args in {one.resource.name, f"{one.resource.name}Columns"}:
             text = f"the kind `{kind}` would hide the resource's class `{one.args}`"
             yield Diagnostic("jobs/bad-kind", span, text)

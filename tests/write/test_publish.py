@@ -245,6 +245,58 @@ def test_the_projects_ruff_configuration_is_followed(shop):
     assert done.returncode == 0, done.stdout
 
 
+def test_a_lock_that_was_cut_off_is_not_believed(shop):
+    lock = shop.read("forge.lock")
+    before = tree(shop)
+    for half in ("", lock[:40]):
+        shop.write("forge.lock.next", half)
+        shop.write("schema/extra.toml", PRODUCT.replace("Product", "Extra"))
+        shop.ok("build")
+        (shop.folder / "schema/extra.toml").unlink()
+        shop.ok("build")
+        assert tree(shop) == before
+
+
+def test_links_and_empty_folders_of_the_user_stay(shop, tmp_path):
+    (tmp_path / "far").mkdir()
+    (shop.folder / "shop/gen/link").symlink_to(tmp_path / "far")
+    (shop.folder / "shop/gen/empty").mkdir()
+    shop.write("schema/extra.toml", PRODUCT.replace("Product", "Extra"))
+
+    shop.ok("build")
+
+    assert (shop.folder / "shop/gen/link").is_symlink()
+    assert (shop.folder / "shop/gen/empty").is_dir()
+
+
+def test_a_gen_that_is_a_link_is_left_alone(project, tmp_path):
+    project.write("schema/product.toml", PRODUCT)
+    (tmp_path / "far").mkdir()
+    (project.folder / "shop").mkdir()
+    (project.folder / "shop/gen").symlink_to(tmp_path / "far")
+
+    done = project.run("build")
+
+    assert done.returncode == 1
+    assert "shop/gen is no folder of its own" in done.stderr
+    assert list((tmp_path / "far").iterdir()) == []
+
+
+def test_names_are_renamed_in_code_and_never_in_text(project):
+    project.write(
+        "schema/odd.toml",
+        '[resource]\nname = "Odd"\n[fields]\nlist = { type = "array", items = "int" }\n'
+        'int = { type = "int" }\nsaid = { type = "string", default = "a list of int" }\n'
+        'what = { type = "enum", values = ["list", "Literal"], default = "list" }\n',
+    )
+
+    project.ok("build")
+
+    text = project.read("shop/gen/models/odd.py")
+    assert 'said: str = "a list of int"' in text
+    assert 'OddWhat = Literal["list", "Literal"]' in text
+
+
 def test_a_package_of_another_name_takes_the_old_one_along(shop):
     shop.write("forge.toml", '[project]\npackage = "store"\nplugins = ["jobs"]\n')
     shop.write("shop/mine.py", "")
