@@ -170,6 +170,10 @@ class Resource:
             return name
         return next((r.attribute for r in self.relations if name == r.name), None)
 
+    def attributes(self, together: Together) -> list[str]:
+        """Return the attributes of fields and relations that stand together."""
+        return [self.attribute(name) or name for name in together.fields]
+
 
 @frozen(kw_only=True)
 class IR:

@@ -16,6 +16,7 @@ from forgecore.database.diff import difference
 from forgecore.database.migrate import MigrationError, Step, project_steps, states, write_file
 from forgecore.diagnostics import Diagnostic
 from forgecore.plugin import Migration, MigrationsContext
+from forgecore.plugin.host import Host
 
 
 @click.group()
@@ -38,7 +39,7 @@ def diff(name: str | None) -> None:
     """
     folder = project_folder()
     output = make(folder, builtin())
-    steps = all_steps(folder)
+    steps = all_steps(folder, output.opened.host)
     url = needed_database()
     with psycopg.connect(url, autocommit=True) as conn:
         if pending := [s.step.shown for s in states(conn, steps) if s.applied_at is None]:
@@ -67,7 +68,7 @@ def up() -> None:
     Example: forgecore migrate up
     """
     folder = project_folder()
-    steps = all_steps(folder)
+    steps = all_steps(folder, checked_project(folder).host)
     done = 0
     try:
         for step in runner.up(needed_database(), steps):
@@ -86,8 +87,9 @@ def down() -> None:
     Example: forgecore migrate down
     """
     folder = project_folder()
+    steps = all_steps(folder, checked_project(folder).host)
     try:
-        step = runner.down(needed_database(), all_steps(folder), folder / "migrations")
+        step = runner.down(needed_database(), steps, folder / "migrations")
     except MigrationError as error:
         raise _at_fault(str(error), error) from error
     click.echo(f"undid {step.shown}" if step else "nothing to do")
@@ -101,7 +103,7 @@ def status(as_json: bool) -> None:
     Example: forgecore migrate status
     """
     folder = project_folder()
-    steps = all_steps(folder)
+    steps = all_steps(folder, checked_project(folder).host)
     with psycopg.connect(needed_database(), autocommit=True) as conn:
         known = states(conn, steps)
     if as_json:
@@ -124,9 +126,8 @@ def status(as_json: bool) -> None:
         click.echo("there are no migrations")
 
 
-def all_steps(folder: Path) -> list[Step]:
+def all_steps(folder: Path, host: Host) -> list[Step]:
     """Return the plugins' migrations, in their order, and then the project's files."""
-    host = checked_project(folder).host
     answers, failures = host.call(
         "forgecore_migrations", MigrationsContext(plugins=host.names), Migration
     )

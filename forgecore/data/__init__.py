@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from forgecore.data.actions import actions_file
-from forgecore.data.ddl import names_of, schema_file
+from forgecore.data.ddl import name_collisions, schema_file
 from forgecore.data.models import article, models_file
 from forgecore.data.types import field_types
 from forgecore.data.validation import validation_file
@@ -16,7 +16,6 @@ from forgecore.plugin import (
     RenderContext,
     hookimpl,
 )
-from forgecore.source import Origin
 
 
 @hookimpl
@@ -28,17 +27,7 @@ def forgecore_field_types(ctx: FieldTypesContext) -> Iterable[FieldType]:  # noq
 @hookimpl
 def forgecore_check(ctx: CheckContext) -> Iterable[Diagnostic]:
     """Report two things of the database that would have one name."""
-    first: dict[str, Origin] = {}
-    tables = [resource.table for resource in ctx.resources]
-    for resource in ctx.resources:
-        if tables.count(resource.table) > 1:
-            continue  # the core says so
-        for name, origin in names_of(resource):
-            other = first.setdefault(name, origin)
-            if other is not origin and other.span() != origin.span():
-                text = f"the database would have `{name}` twice"
-                also = ((other.span(), "the other one"),)
-                yield Diagnostic("name-collision", origin.span(), text, also=also)
+    return name_collisions(ctx.resources)
 
 
 @hookimpl

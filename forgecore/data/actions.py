@@ -247,13 +247,9 @@ def _constraints(resource: Resource) -> Iterator[ConstraintView]:
         if field.kind.check(field, field.column):
             yield named([field.name], "check")
     for together in resource.uniques:
-        yield named(_attributes(resource, together.fields), "key")
+        yield named(resource.attributes(together), "key")
     for relation in resource.relations:
         yield named([relation.attribute], "fkey")
-
-
-def _attributes(resource: Resource, names: tuple[str, ...]) -> list[str]:
-    return [resource.attribute(name) or name for name in names]
 
 
 def _updatable(resource: Resource, ir: IR) -> Iterator[UpdatableView]:

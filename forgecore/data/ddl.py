@@ -1,7 +1,7 @@
 """The view of schema.sql: every table, constraint and index of the resources."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from attrs import evolve, frozen
@@ -9,7 +9,7 @@ from attrs import evolve, frozen
 from forgecore.data.literals import sql_literal
 from forgecore.data.sql import columns
 from forgecore.names import constraint
-from forgecore.plugin import IR, Field, GeneratedFile, Relation, Resource, quoted
+from forgecore.plugin import IR, Diagnostic, Field, GeneratedFile, Relation, Resource, quoted
 from forgecore.source import Origin
 
 
@@ -100,7 +100,22 @@ def _constraint_lines(resource: Resource) -> Iterator[str]:
             yield f"CONSTRAINT {_name(resource, [field.name], 'check')} CHECK ({condition})"
 
 
-def names_of(resource: Resource) -> Iterator[tuple[str, Origin]]:
+def name_collisions(resources: Sequence[Resource]) -> Iterator[Diagnostic]:
+    """Report tables and indexes that would have one name in the database."""
+    first: dict[str, Origin] = {}
+    tables = [resource.table for resource in resources]
+    for resource in resources:
+        if tables.count(resource.table) > 1:
+            continue  # the core says so
+        for name, origin in _names_of(resource):
+            other = first.setdefault(name, origin)
+            if other is not origin and other.span() != origin.span():
+                text = f"the database would have `{name}` twice"
+                also = ((other.span(), "the other one"),)
+                yield Diagnostic("name-collision", origin.span(), text, also=also)
+
+
+def _names_of(resource: Resource) -> Iterator[tuple[str, Origin]]:
     """Give the names of its table and indexes, which are one of a kind in a schema."""
     yield resource.table, resource.origin
     yield from ((spec.name, spec.origin) for spec in _specs(resource))
@@ -133,7 +148,7 @@ def _specs(resource: Resource) -> Iterator[IndexSpec]:
         if field.unique:
             yield spec([field.name], "key", [*tenant, field.name], field.origin)
     for together in resource.uniques:
-        names = _attributes(resource, together.fields)
+        names = resource.attributes(together)
         yield spec(names, "key", [*tenant, *names], together.origin)
     sortable = [(field.name, field.origin) for field in resource.fields if field.sortable]
     sortable += [("created_at", resource.origin)] if resource.timestamps else []
@@ -145,7 +160,7 @@ def _specs(resource: Resource) -> Iterator[IndexSpec]:
             spec([relation.attribute], "idx", [relation.attribute], relation.origin), live=False
         )
     for together in resource.indexes:
-        names = [*tenant, *_attributes(resource, together.fields)]
+        names = [*tenant, *resource.attributes(together)]
         yield spec(names, "idx", names, together.origin)
 
 
@@ -170,10 +185,6 @@ def _on_delete(relation: Relation) -> str:
         "cascade": " ON DELETE CASCADE",
         "set_null": f" ON DELETE SET NULL ({relation.column})",
     }[relation.on_delete]
-
-
-def _attributes(resource: Resource, names: tuple[str, ...]) -> list[str]:
-    return [resource.attribute(name) or name for name in names]
 
 
 def _name(resource: Resource, names: list[str], kind: str) -> str:

@@ -2,7 +2,7 @@
 
 import io
 import tokenize
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 from forgecore.plugin import Code, Import
 
@@ -56,9 +56,6 @@ class Locals:
             return self._local[name]
         except KeyError:
             raise AttributeError(name) from None
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._local.values())
 
 
 def _renamed(text: str, old: str, new: str) -> str:

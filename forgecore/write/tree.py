@@ -111,24 +111,21 @@ def compare(tree: Tree, texts: Mapping[str, str], lock: Lock) -> tuple[Change, l
         if content is not None:
             entry = lock.entries.get(tree.shown(path))
             if entry is None or entry.digest != digest_of(content):
-                edited.append(_edited(tree, path))
+                edited.append(_edited(tree.shown(path)))
     prefix = tree.shown("gen") + "/"
     for shown, entry in lock.entries.items():
         path = f"gen/{shown.removeprefix(prefix)}"
         if entry.kind != "gen" or path in texts:
             continue
-        if not shown.startswith(prefix):
-            content = _content(tree.project / shown)
-            if content is not None and ".." not in shown.split("/"):
-                elsewhere.append(shown)
-                if entry.digest != digest_of(content):
-                    edited.append(_edited_at(shown))
+        content = _content(tree.project / shown)
+        if content is None or ".." in shown.split("/"):
             continue
-        content = _content(tree.package / path)
-        if content is not None:
+        if shown.startswith(prefix):
             removed.append(path)
-            if entry.digest != digest_of(content):
-                edited.append(_edited(tree, path))
+        else:
+            elsewhere.append(shown)
+        if entry.digest != digest_of(content):
+            edited.append(_edited(shown))
     change = Change(written=tuple(written), removed=tuple(removed), elsewhere=tuple(elsewhere))
     return change, edited
 
@@ -159,11 +156,7 @@ def publish(tree: Tree, texts: Mapping[str, str], change: Change, lock: Lock) ->
     shutil.rmtree(tree.package / _OLD, ignore_errors=True)
 
 
-def _edited(tree: Tree, path: str) -> Diagnostic:
-    return _edited_at(tree.shown(path))
-
-
-def _edited_at(shown: str) -> Diagnostic:
+def _edited(shown: str) -> Diagnostic:
     text = (
         f"{shown} was changed by hand: move the change to resources/ or a subclass, "
         "or `forgecore build --force` overwrites it"

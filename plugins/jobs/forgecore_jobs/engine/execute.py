@@ -65,7 +65,7 @@ class EventLoop:
         """Start the thread."""
         self._thread.start()
 
-    def run(self, coroutine: Coroutine[Any, Any, None], timeout_s: float | None = None) -> None:
+    def run(self, coroutine: Coroutine[Any, Any, object], timeout_s: float | None = None) -> None:
         """Run a coroutine in the loop and wait for its end."""
         asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(timeout_s)
 

@@ -4,7 +4,7 @@ import signal
 import threading
 from contextlib import suppress
 from types import FrameType
-from typing import Any, Final
+from typing import Final
 
 import dramatiq
 from dramatiq import Middleware
@@ -50,6 +50,10 @@ class Engine(Middleware):
         """The section [jobs] that the process works by."""
         return self._settings
 
+    @property
+    def _has_async(self) -> bool:
+        return any(worker.is_async for worker in self.workers.values())
+
     def start(self) -> None:
         """Reach the database and start the threads; NotMigratedError without the tables."""
         database = read_section(DatabaseSettings, "database")
@@ -67,8 +71,8 @@ class Engine(Middleware):
         # A job that waits for a connection has not failed, however long it waits.
         self._database = Database(url, database, timeout_s=_PATIENCE_S).open()
         self._async_database = AsyncDatabase(url, database, timeout_s=_PATIENCE_S)
-        if any(worker.is_async for worker in self.workers.values()):
-            self._loop.run(_opened(self._async_database))
+        if self._has_async:
+            self._loop.run(self._async_database.open())
         self.broker.attach(claims, lambda: self._lease.worker_id)
         self._runner = Runner(
             workers=self.workers,
@@ -89,9 +93,9 @@ class Engine(Middleware):
         if lost:
             log.error("acks.lost", waiting=lost)
         self._lease.stop()
-        if any(worker.is_async for worker in self.workers.values()):
+        if self._has_async:
             with suppress(TimeoutError):
-                self._loop.run(_closed(self._async_database), timeout_s=_CLOSE_S)
+                self._loop.run(self._async_database.close(), timeout_s=_CLOSE_S)
         self._loop.stop()
         self._database.close()
         for store in self._stores:
@@ -154,11 +158,3 @@ def work(engine: Engine) -> None:
     log.info("worker.stopping", grace_s=_GRACE_S)
     worker.stop(timeout=int(_GRACE_S * 1000))
     log.info("worker.stopped")
-
-
-async def _opened(database: Any) -> None:  # noqa: ANN401
-    await database.open()
-
-
-async def _closed(database: Any) -> None:  # noqa: ANN401
-    await database.close()
