@@ -35,6 +35,12 @@ _SOCKET: Final = ".s.PGSQL.5432"
 _LONGEST_SOCKET: Final = 100
 _SPLIT: Final = frozenset(b',"')
 _SSL_REQUEST: Final = struct.pack("!ii", 8, 80877103)
+# The server goes on with what a starter that was killed had asked it for.
+_MADE_MEANWHILE: Final = (
+    psycopg.errors.DuplicateDatabase,
+    psycopg.errors.DuplicateObject,
+    psycopg.errors.UniqueViolation,
+)
 _START_LIMIT_S: Final = 300.0
 _LOCK_LIMIT_S: Final = 120.0
 _STOP_LIMIT_S: Final = 30.0
@@ -259,11 +265,13 @@ class Embedded:
         """Make the application's role and database, unless they are there."""
         with psycopg.connect(self.url("postgres", "postgres"), autocommit=True) as conn:
             if conn.execute("SELECT FROM pg_roles WHERE rolname = %s", (ROLE,)).rowcount == 0:
-                conn.execute(f"CREATE ROLE {ROLE} LOGIN")
+                with suppress(*_MADE_MEANWHILE):
+                    conn.execute(f"CREATE ROLE {ROLE} LOGIN")
             # The schema `forge` bears the role's name, and "$user" would put every table there.
             conn.execute(f"ALTER ROLE {ROLE} SET search_path = public")
             if conn.execute("SELECT FROM pg_database WHERE datname = %s", (ROLE,)).rowcount == 0:
-                conn.execute(f"CREATE DATABASE {ROLE} OWNER {ROLE}")
+                with suppress(*_MADE_MEANWHILE):
+                    conn.execute(f"CREATE DATABASE {ROLE} OWNER {ROLE}")
 
     def _run(self, name: str, *arguments: str) -> None:
         command = [*_as_somebody(), self.tool(name), *arguments]

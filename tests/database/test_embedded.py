@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -150,6 +151,22 @@ def test_it_starts_after_a_kill_in_the_middle_of_a_first_start(tmp_path):
         assert answers(server.start())
     finally:
         server.stop()
+
+
+def test_it_takes_what_the_server_made_for_a_starter_that_was_killed(embedded):
+    embedded.start()
+    with psycopg.connect(embedded.url("postgres", "postgres"), autocommit=True) as conn:
+        conn.execute("DROP DATABASE forge")
+        (embedded.folder / "database.url").unlink()
+        # The server goes on with it while the next starter looks and does not see it yet.
+        asked = "CREATE DATABASE forge OWNER forge STRATEGY file_copy"
+        server = threading.Thread(target=conn.execute, args=(asked,))
+        server.start()
+        time.sleep(0.01)
+        try:
+            assert answers(embedded.start())
+        finally:
+            server.join()
 
 
 def test_it_starts_anew_when_its_data_was_deleted_while_it_ran(embedded):
