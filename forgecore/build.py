@@ -30,6 +30,7 @@ from forgecore.plugin.contexts import (
     SchemaContext,
     TransformContext,
 )
+from forgecore.plugin.extensions import Extensions, extensions_of, sections_of
 from forgecore.plugin.host import Host, Plugin, open_host
 from forgecore.render.files import Rendered
 from forgecore.render.files import render as render_files
@@ -38,7 +39,8 @@ from forgecore.runtime.settings import ProjectSettings
 from forgecore.schema.check import check
 from forgecore.schema.load import Documents, load
 from forgecore.schema.structure import (
-    Extensions,
+    OWN_KEYS,
+    OWN_TABLES,
     plugin_names,
     project_names,
     structure_config,
@@ -71,7 +73,10 @@ class BuildError(Exception):
 
 @frozen(kw_only=True)
 class Opened:
-    """A project whose forge.toml was read and whose plugins are open."""
+    """A project whose forge.toml was read, as far as it is sound, and whose plugins are open.
+
+    `complete`: every plugin that forge.toml names is among them.
+    """
 
     project: Path
     documents: Documents
@@ -79,6 +84,7 @@ class Opened:
     config: Config
     settings: ProjectSettings
     sections: Mapping[str, type]
+    complete: bool
     diagnostics: tuple[Diagnostic, ...]
 
 
@@ -104,25 +110,24 @@ def builtin_plugin(name: str, module: ModuleType) -> Plugin:
 
 
 def open_project(project: Path, builtin: Sequence[Plugin]) -> Opened:
-    """Read the files and open the plugins; BuildError if forge.toml or a plugin cannot be used."""
+    """Read the files and open the plugins; what is wrong with either is in `diagnostics`."""
     documents, diagnostics = load(project)
     document = documents.config
-    if document is None:
-        raise BuildError(diagnostics)
-    names = plugin_names(document)
+    names, complete = plugin_names(document)
 
     def place(name: str) -> Span | None:
-        index = names.index(name) if names and name in names else None
-        return None if index is None else document.value_span(("project", "plugins", index))
+        if document is None or not names or name not in names:
+            return None
+        return document.value_span(("project", "plugins", names.index(name)))
 
     host, failures = open_host(names, builtin, place)
+    answers, more = host.call("forgecore_config", ConfigContext(plugins=host.names), type)
+    failures += more
     diagnostics += failures
-    answers, failures = host.call("forgecore_config", ConfigContext(plugins=host.names), type)
-    diagnostics += failures
-    sections = {answer.plugin.name: answer.value for answer in answers}
-    if failures or any(d.code in {"unknown-plugin", "plugin-failed"} for d in diagnostics):
-        raise BuildError(diagnostics)
-    config, faults = structure_config(document, sections)
+    sections, faults = sections_of(answers, CORE_SECTIONS)
+    diagnostics += faults
+    complete = complete and not failures and not faults
+    config, faults = structure_config(document, sections, complete=complete)
     diagnostics += faults
     diagnostics += check_environment({**CORE_SECTIONS, **sections}, os.environ)
     settings = config.sections.get(ProjectSettings, ProjectSettings())
@@ -133,6 +138,7 @@ def open_project(project: Path, builtin: Sequence[Plugin]) -> Opened:
         config=config,
         settings=settings if isinstance(settings, ProjectSettings) else ProjectSettings(),
         sections=sections,
+        complete=complete,
         diagnostics=tuple(diagnostics),
     )
 
@@ -150,15 +156,11 @@ def make(project: Path, builtin: Sequence[Plugin]) -> Output:
     # A resource that could not be structured is missing, not unknown.
     complete = opened.documents.complete and len(ir.resources) == len(opened.documents.resources)
     tree = Tree(project=project, package=package_folder(project, package))
-    missing = [cls for cls in opened.sections.values() if cls not in opened.config.sections]
-    if missing:
-        raise BuildError([*diagnostics, *check(ir, complete=complete)])
-    common = _Common(opened.config, origins, host.names, tree.package)
-    ir, failures = _transformed(host, ir, common)
-    diagnostics += failures
-    diagnostics += check(ir, complete=complete)
-    found, failures = host.call("forgecore_check", common.context(CheckContext, ir), Diagnostic)
-    diagnostics += [*failures, *(answer.value for answer in found)]
+    common = _Common(opened.config, origins, opened.sections, host.names, tree.package)
+    ir, found = _checked(host, ir, common, complete=complete)
+    # What is missing may make a plugin stumble; why it is missing is said already.
+    sound = not _errors(diagnostics)
+    diagnostics += [one for one in found if sound or one.code != "plugin-failed"]
     _stop_at_errors(diagnostics)
     files, failures = host.call(
         "forgecore_render", common.context(RenderContext, ir), GeneratedFile
@@ -257,8 +259,13 @@ def package_folder(project: Path, package: str) -> Path:
 class _Common:
     settings: Config
     origins: Origins
+    sections: Mapping[str, type]
     plugins: tuple[str, ...]
     folder: Path
+
+    def has_section(self, plugin: str) -> bool:
+        cls = self.sections.get(plugin)
+        return cls is None or cls in self.settings.sections
 
     def context(self, cls: type[ContextT], ir: IR) -> ContextT:
         return cls(
@@ -278,14 +285,21 @@ def _extensions(opened: Opened) -> tuple[Extensions, list[Diagnostic]]:
     types, more = host.call(
         "forgecore_field_types", FieldTypesContext(plugins=host.names), FieldType
     )
-    tables = {a.value.key: a.value.cls for a in options if isinstance(a.value, ResourceOptions)}
-    keys = [a.value.cls for a in options if isinstance(a.value, FieldOptions)]
-    return Extensions(
-        sections=opened.sections,
-        tables=tables,
-        keys=keys,
-        types={answer.value.name: answer.value for answer in types},
-    ), [*failures, *more]
+    complete = opened.complete and not failures and not more
+    extensions, faults = extensions_of(options, types, (OWN_TABLES, OWN_KEYS), complete=complete)
+    return extensions, [*failures, *more, *faults]
+
+
+def _checked(host: Host, ir: IR, common: _Common, *, complete: bool) -> tuple[IR, list[Diagnostic]]:
+    """Return the IR as plugins change it, and what they and the core find in it.
+
+    A plugin whose section of forge.toml could not be read at all is not asked.
+    """
+    able = evolve(host, plugins=tuple(p for p in host.plugins if common.has_section(p.name)))
+    ir, diagnostics = _transformed(able, ir, common)
+    diagnostics += check(ir, complete=complete)
+    found, failures = able.call("forgecore_check", common.context(CheckContext, ir), Diagnostic)
+    return ir, [*diagnostics, *failures, *(answer.value for answer in found)]
 
 
 def _transformed(host: Host, ir: IR, common: _Common) -> tuple[IR, list[Diagnostic]]:
@@ -298,9 +312,14 @@ def _transformed(host: Host, ir: IR, common: _Common) -> tuple[IR, list[Diagnost
     return evolve(ir, resources=tuple(sorted(ir.resources, key=lambda r: r.name))), diagnostics
 
 
+def _errors(diagnostics: Sequence[Diagnostic]) -> list[Diagnostic]:
+    return [diagnostic for diagnostic in diagnostics if diagnostic.severity == "error"]
+
+
 def _stop_at_errors(diagnostics: Sequence[Diagnostic]) -> None:
-    if any(diagnostic.severity == "error" for diagnostic in diagnostics):
-        raise BuildError(diagnostics)
+    # What would only warn can wait until the errors are gone.
+    if errors := _errors(diagnostics):
+        raise BuildError(errors)
 
 
 def _head(host: Host) -> list[str]:

@@ -1,7 +1,7 @@
 """The core's sections of forge.toml, and how any section becomes its class."""
 
 from collections.abc import Mapping
-from typing import Final, TypeVar
+from typing import Final, TypeVar, cast
 
 from attrs import fields, frozen
 
@@ -24,9 +24,13 @@ CORE_SECTIONS: Final[Mapping[str, type]] = {
 
 @frozen
 class Config:
-    """The sections of forge.toml by their class; the environment does not act here."""
+    """The sections of forge.toml by their class; the environment does not act here.
+
+    `unread` are the classes of sections that are at fault: only their sound keys are here.
+    """
 
     sections: Mapping[type, object]
+    unread: frozenset[type] = frozenset()
 
     def section(self, cls: type[S]) -> S:
         """Return a section; KeyError if no plugin declared the class."""
@@ -37,14 +41,24 @@ class Config:
 
 
 def structure_section(
-    document: Document, section: str, cls: type[S]
+    document: Document | None, section: str, cls: type[S]
 ) -> tuple[S | None, list[Diagnostic]]:
-    """Return the section of `document` as `cls`, or a diagnostic for each key at fault."""
-    table = document.data.get(section, {})
+    """Return the section as `cls`, and a diagnostic for each key at fault.
+
+    Keys at fault have their default; None if there is none.
+    """
+    table: object = document.data.get(section, {}) if document else {}
     if not isinstance(table, Mapping):
-        span = document.value_span((section,))
-        return None, [Diagnostic("wrong-type", span, f"[{section}] must be a table")]
+        span = cast("Document", document).value_span((section,))
+        value, _ = structure(cls, {})
+        return value, [Diagnostic("wrong-type", span, f"[{section}] must be a table")]
+    table = cast("Mapping[str, object]", table)
     value, problems = structure(cls, table)
+    if value is None:
+        wrong = {problem.key[0] for problem in problems if problem.key}
+        value, _ = structure(cls, {key: table[key] for key in table if key not in wrong})
+    if document is None:
+        return value, []
     diagnostics: list[Diagnostic] = []
     for problem in problems:
         path = (section, *(int(key) if key.isdigit() else key for key in problem.key))

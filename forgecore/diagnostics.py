@@ -4,7 +4,7 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from typing import Final, Literal
 
-from attrs import field, frozen
+from attrs import field, frozen, validators
 
 from forgecore.source import Span
 
@@ -47,10 +47,12 @@ CODES: Final[dict[str, str]] = {
 class Diagnostic:
     """A user's mistake. It is returned and collected, never raised."""
 
-    code: str
-    span: Span | None
-    text: str
-    suggestion: str | None = None
+    code: str = field(validator=validators.instance_of(str))
+    span: Span | None = field(validator=validators.optional(validators.instance_of(Span)))
+    text: str = field(validator=validators.instance_of(str))
+    suggestion: str | None = field(
+        default=None, validator=validators.optional(validators.instance_of(str))
+    )
     also: Sequence[tuple[Span, str]] = field(default=(), converter=tuple[tuple[Span, str], ...])
     severity: Literal["error", "warning"] = "error"
 

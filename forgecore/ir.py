@@ -4,14 +4,25 @@ import builtins
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Literal, TypeVar, cast
 
-from attrs import field, frozen
+from attrs import field, frozen, validators
 
 from forgecore.names import quoted, words
-from forgecore.source import Origin
+from forgecore.source import KeyPath, Origin
 
 T = TypeVar("T")
 Options = Mapping[type[Any], object]
 """What plugins added, by the class that they declared."""
+# Plugins make what is below; without types of their own they learn here what they gave.
+TEXT: Final = validators.instance_of(str)
+MAYBE_TEXT: Final = validators.optional(TEXT)
+
+
+def each(*classes: type) -> Any:  # noqa: ANN401 -- validators of attrs fit every attribute
+    """Return a validator of sequences and sets whose items are of `classes`."""
+    items = validators.deep_iterable(validators.instance_of(classes))
+    return validators.and_(validators.not_(validators.instance_of(str)), items)
+
+
 OnDelete = Literal["restrict", "set_null", "cascade"]
 NO_DEFAULT: Final = object()
 """The default of a field that has none; None is no default either, but a null."""
@@ -21,17 +32,17 @@ NO_DEFAULT: Final = object()
 class Import:
     """An import as data: `from module import name as alias`, or `import module` without a name."""
 
-    module: str
-    name: str | None = None
-    alias: str | None = None
+    module: str = field(validator=TEXT)
+    name: str | None = field(default=None, validator=MAYBE_TEXT)
+    alias: str | None = field(default=None, validator=MAYBE_TEXT)
 
 
 @frozen
 class Code:
     """A piece of Python, and the imports that it needs."""
 
-    text: str
-    imports: tuple[Import, ...] = ()
+    text: str = field(validator=TEXT)
+    imports: tuple[Import, ...] = field(default=(), validator=each(Import))
 
 
 @frozen(kw_only=True)
@@ -45,25 +56,38 @@ class FieldType:
     `alias`: whether the Python type is long enough to deserve a name in the models.
     """
 
-    name: str
-    python: Callable[["Field"], Code]
-    sql: Callable[["Field"], str]
-    rule: Callable[["Field"], Code]
-    keys: frozenset[str] = frozenset()
-    column: Literal["none", "equal", "range", "text"] = "equal"
-    value: Callable[["Field", object], object]
-    check: Callable[["Field", str], str | None] = lambda _field, _column: None
+    name: str = field(validator=TEXT)
+    python: Callable[["Field"], Code] = field(validator=validators.is_callable())
+    sql: Callable[["Field"], str] = field(validator=validators.is_callable())
+    rule: Callable[["Field"], Code] = field(validator=validators.is_callable())
+    keys: frozenset[str] = field(
+        default=frozenset(),
+        validator=validators.deep_iterable(TEXT, validators.instance_of(frozenset)),
+    )
+    column: Literal["none", "equal", "range", "text"] = field(
+        default="equal", validator=validators.in_(("none", "equal", "range", "text"))
+    )
+    value: Callable[["Field", object], object] = field(validator=validators.is_callable())
+    check: Callable[["Field", str], str | None] = field(
+        default=lambda _field, _column: None, validator=validators.is_callable()
+    )
     element: bool = True
     """Whether an array may have items of it."""
     alias: bool = False
+    owner: str = ""
+    """Who brings it, for messages; the host says it."""
+
+
+class FieldTypeError(Exception):
+    """A callable of a FieldType raised, or gave the wrong thing; the text names the plugin."""
 
 
 @frozen(kw_only=True)
 class Field:
     """A field of a resource."""
 
-    name: str
-    type: str
+    name: str = field(validator=TEXT)
+    type: str = field(validator=TEXT)
     required: bool = False
     unique: bool = False
     immutable: bool = False
@@ -79,6 +103,8 @@ class Field:
     scale: int | None = None
     values: tuple[str, ...] = ()
     items: str | None = None
+    unread: frozenset[str] = field(default=frozenset(), eq=False, repr=False)
+    """Keys of the file whose values could not be read: checks say nothing about them."""
     kind: FieldType = field(eq=False, repr=False)
     items_kind: FieldType | None = field(default=None, eq=False, repr=False)
     origin: Origin = field(eq=False, repr=False)
@@ -108,8 +134,8 @@ class Field:
 class Relation:
     """A reference of a resource to another, or to itself."""
 
-    name: str
-    target: str
+    name: str = field(validator=TEXT)
+    target: str = field(validator=TEXT)
     required: bool = False
     on_delete: OnDelete = "restrict"
     origin: Origin = field(eq=False, repr=False)
@@ -129,7 +155,7 @@ class Relation:
 class Together:
     """Fields and relations that are unique, or indexed, together."""
 
-    fields: tuple[str, ...]
+    fields: tuple[str, ...] = field(validator=each(str))
     origin: Origin = field(eq=False, repr=False)
 
 
@@ -137,16 +163,18 @@ class Together:
 class Resource:
     """A thing that the schema describes: one table, one set of actions."""
 
-    name: str
-    snake: str
-    table: str
-    fields: tuple[Field, ...]
-    relations: tuple[Relation, ...] = ()
-    uniques: tuple[Together, ...] = ()
-    indexes: tuple[Together, ...] = ()
+    name: str = field(validator=TEXT)
+    snake: str = field(validator=TEXT)
+    table: str = field(validator=TEXT)
+    fields: tuple[Field, ...] = field(validator=each(Field))
+    relations: tuple[Relation, ...] = field(default=(), validator=each(Relation))
+    uniques: tuple[Together, ...] = field(default=(), validator=each(Together))
+    indexes: tuple[Together, ...] = field(default=(), validator=each(Together))
     tenant_scoped: bool = False
     soft_delete: bool = False
     timestamps: bool = False
+    unread: frozenset[KeyPath] = field(default=frozenset[KeyPath](), eq=False, repr=False)
+    """What stands in the file and could not be read: checks say nothing about it."""
     origin: Origin = field(eq=False, repr=False)
     plugin_options: Options = field(factory=dict[Any, object], repr=False)
 
@@ -179,9 +207,9 @@ class Resource:
 class IR:
     """The whole schema, resources in the order of their names."""
 
-    name: str
-    package: str
-    resources: tuple[Resource, ...]
+    name: str = field(validator=TEXT)
+    package: str = field(validator=TEXT)
+    resources: tuple[Resource, ...] = field(validator=each(Resource))
 
     def resource(self, name: str) -> Resource:
         """Return a resource by its name; KeyError without it."""

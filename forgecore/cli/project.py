@@ -62,13 +62,12 @@ def plugin_commands() -> dict[str, click.Command]:
     folder = find_project()
     if folder is None or not (folder / "forge.toml").is_file():
         return {}
-    try:
-        host = open_project(folder, builtin()).host
-    except BuildError as error:
-        show(error.diagnostics)
+    opened = open_project(folder, builtin())
+    if not opened.complete:
+        show([diagnostic for diagnostic in opened.diagnostics if diagnostic.severity == "error"])
         return {}
-    context = CommandsContext(plugins=host.names, project=folder)
-    answers, failures = host.call("forgecore_commands", context, click.Command)
+    context = CommandsContext(plugins=opened.host.names, project=folder)
+    answers, failures = opened.host.call("forgecore_commands", context, click.Command)
     show(failures)
     return {answer.value.name or "": answer.value for answer in answers}
 

@@ -1,11 +1,11 @@
 """What a hookimpl gives: files, fragments for slots, scaffolds, options, migrations."""
 
-from collections.abc import Mapping, Sequence
-from typing import Literal
+from collections.abc import Sequence
+from typing import Literal, get_args
 
-from attrs import field, frozen
+from attrs import field, frozen, validators
 
-from forgecore.ir import Import
+from forgecore.ir import MAYBE_TEXT, TEXT, Import, each
 
 Language = Literal["python", "python-decorator", "python-expression", "sql"]
 
@@ -18,10 +18,10 @@ class Slot:
     sql holds arms of a statement's WITH; the name `arm` is then the plugin's own name.
     """
 
-    name: str
-    language: Language
-    names: tuple[str, ...] = ()
-    doc: str
+    name: str = field(validator=TEXT)
+    language: Language = field(validator=validators.in_(get_args(Language)))
+    names: tuple[str, ...] = field(default=(), validator=each(str))
+    doc: str = field(validator=TEXT)
 
 
 @frozen(kw_only=True)
@@ -32,12 +32,14 @@ class GeneratedFile:
     `imports` and the slots that it declares. `resource` is the resource that the file is of.
     """
 
-    path: str
-    template: str
+    path: str = field(validator=TEXT)
+    template: str = field(validator=TEXT)
     view: object
-    imports: Sequence[Import] = ()
-    slots: Sequence[Slot] = ()
-    resource: str | None = None
+    imports: Sequence[Import] = field(
+        default=(), converter=tuple[Import, ...], validator=each(Import)
+    )
+    slots: Sequence[Slot] = field(default=(), converter=tuple[Slot, ...], validator=each(Slot))
+    resource: str | None = field(default=None, validator=MAYBE_TEXT)
 
 
 @frozen(kw_only=True)
@@ -50,14 +52,19 @@ class Fragment:
     declares is an error, unless it is `optional`.
     """
 
-    slot: str
-    template: str
+    slot: str = field(validator=TEXT)
+    template: str = field(validator=TEXT)
     view: object = None
-    resource: str | None = None
-    imports: Sequence[Import] = ()
-    params: Mapping[str, str] = field(factory=dict[str, str])
-    when: str | None = None
-    unless: str | None = None
+    resource: str | None = field(default=None, validator=MAYBE_TEXT)
+    imports: Sequence[Import] = field(
+        default=(), converter=tuple[Import, ...], validator=each(Import)
+    )
+    params: dict[str, str] = field(
+        factory=dict[str, str],
+        validator=validators.deep_mapping(TEXT, TEXT, validators.instance_of(dict)),
+    )
+    when: str | None = field(default=None, validator=MAYBE_TEXT)
+    unless: str | None = field(default=None, validator=MAYBE_TEXT)
     optional: bool = False
 
 
@@ -65,40 +72,42 @@ class Fragment:
 class ScaffoldFile:
     """A file that is written once and is the user's from then on."""
 
-    path: str
-    template: str
+    path: str = field(validator=TEXT)
+    template: str = field(validator=TEXT)
     view: object
-    imports: Sequence[Import] = ()
-    resource: str | None = None
+    imports: Sequence[Import] = field(
+        default=(), converter=tuple[Import, ...], validator=each(Import)
+    )
+    resource: str | None = field(default=None, validator=MAYBE_TEXT)
 
 
 @frozen
 class ResourceOptions:
     """A table that a plugin adds to a resource: `key` in the schema, structured as `cls`."""
 
-    key: str
-    cls: type
+    key: str = field(validator=TEXT)
+    cls: type = field(validator=validators.instance_of(type))
 
 
 @frozen
 class FieldOptions:
     """Keys that a plugin adds to a field: the attributes of `cls`."""
 
-    cls: type
+    cls: type = field(validator=validators.instance_of(type))
 
 
 @frozen(kw_only=True)
 class Migration:
     """A numbered SQL file of a plugin's own schema objects; never edited after a release."""
 
-    number: int
-    name: str
-    sql: str
+    number: int = field(validator=validators.instance_of(int))
+    name: str = field(validator=TEXT)
+    sql: str = field(validator=TEXT)
 
 
 @frozen
 class Order:
     """Where a plugin wants to stand: names of plugins, absent ones are ignored."""
 
-    before: tuple[str, ...] = ()
-    after: tuple[str, ...] = ()
+    before: tuple[str, ...] = field(default=(), validator=each(str))
+    after: tuple[str, ...] = field(default=(), validator=each(str))

@@ -62,6 +62,13 @@ class SchemaContext:
         """Return the section of forge.toml that was declared with `cls`."""
         return self.settings.section(cls)
 
+    def is_whole(self, cls: type) -> bool:
+        """Return whether the section of `cls` could be read as it was written.
+
+        A check that finds something missing in a section that is not whole says nothing.
+        """
+        return cls not in self.settings.unread
+
     def span(self, thing: object, key: str | None = None) -> Span | None:
         """Return where a resource, field, relation or option was written, or one of its keys.
 

@@ -5,6 +5,7 @@ import inspect
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from types import ModuleType
 from typing import Any, Final, Generic, TypeVar, cast
 
@@ -12,6 +13,7 @@ import pluggy
 from attrs import frozen
 
 from forgecore.diagnostics import Diagnostic
+from forgecore.ir import FieldTypeError
 from forgecore.names import near
 from forgecore.plugin import hookspecs
 from forgecore.plugin.artefacts import Order
@@ -82,6 +84,8 @@ class Host:
             return [], []
         try:
             given = list(_each(found[0](context)))
+        except FieldTypeError as error:
+            return [], [Diagnostic("plugin-failed", None, str(error))]
         except (Exception, SystemExit) as error:  # noqa: BLE001 -- a border: the plugin is named
             return [], [_failure(plugin, hook, error)]
         wrong = [one for one in given if not isinstance(one, wanted)]
@@ -134,7 +138,7 @@ def open_host(
             distribution, version = brought[0]
             text = (
                 f"plugin `{name}` ({distribution} {version}) cannot be imported: "
-                f"{type(error).__name__}: {error}{_where(error)}"
+                f"{_said(error)}{_where(error)}"
             )
             diagnostics.append(Diagnostic("plugin-failed", place(name), text))
             continue
@@ -145,6 +149,9 @@ def open_host(
     known = {name for name in vars(hookspecs) if name.startswith("forgecore_")}
     for plugin in plugins:
         diagnostics += _misspelt(plugin, known)
+        if not isinstance(given := _given_order(plugin), Order):
+            text = f"{plugin.label}: forgecore_order is {type(given).__name__}, not Order"
+            diagnostics.append(Diagnostic("plugin-failed", place(plugin.name), text))
         try:
             manager.register(plugin.module, plugin.name)
         except (pluggy.PluginValidationError, ValueError) as error:
@@ -166,17 +173,25 @@ def _each(given: object) -> Iterable[object]:
 
 
 def _failure(plugin: Plugin, hook: str, error: BaseException) -> Diagnostic:
-    text = f"{plugin.label}: {hook} raised {type(error).__name__}: {error}{_where(error)}"
+    folder = str(Path(plugin.module.__file__ or "").parent)
+    text = f"{plugin.label}: {hook} raised {_said(error)}{_where(error, folder)}"
     return Diagnostic("plugin-failed", None, text)
 
 
-def _where(error: BaseException) -> str:
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [
+def _said(error: BaseException) -> str:
+    # Validators of attrs give a text and then what it is about.
+    first = error.args[0] if error.args and isinstance(error, TypeError) else error
+    return f"{type(error).__name__}: {first}"
+
+
+def _where(error: BaseException, folder: str = "") -> str:
+    frames = [
         frame
-        for frame in frames
+        for frame in traceback.extract_tb(error.__traceback__)
         if frame.filename != __file__ and "importlib" not in frame.filename
     ]
+    # The place that its author can mend comes before one in a library that it calls.
+    own = [frame for frame in frames if folder and frame.filename.startswith(folder)] or frames
     return f" (at {own[-1].filename}:{own[-1].lineno})" if own else ""
 
 
@@ -198,12 +213,17 @@ def _misspelt(plugin: Plugin, known: set[str]) -> Iterator[Diagnostic]:
             yield Diagnostic("unknown-hook", None, text)
 
 
+def _given_order(plugin: Plugin) -> object:
+    return cast("Any", plugin.module).__dict__.get("forgecore_order", Order())
+
+
 def _in_order(plugins: Sequence[Plugin]) -> tuple[list[Plugin], list[str]]:
     """Sort by the declared order, then by name; return the plugins and a cycle, if there is one."""
     by_name = {plugin.name: plugin for plugin in plugins}
     earlier: dict[str, set[str]] = {name: set() for name in by_name}
     for name, plugin in by_name.items():
-        order = cast("Any", plugin.module).__dict__.get("forgecore_order", Order())
+        given = _given_order(plugin)
+        order = given if isinstance(given, Order) else Order()
         earlier[name] |= {other for other in order.after if other in by_name}
         for other in order.before:
             if other in by_name:

@@ -10,8 +10,8 @@ from attrs import evolve
 
 from forgecore import names
 from forgecore.diagnostics import Diagnostic
-from forgecore.ir import IR, Code, Field, Relation, Resource, Together
-from forgecore.runtime.rules import Rule
+from forgecore.ir import IR, Field, FieldType, FieldTypeError, Relation, Resource, Together
+from forgecore.runtime.rules import Fault, Rule
 from forgecore.source import Span
 
 RESERVED: Final = frozenset({"id", "tenant_id", "created_at", "updated_at", "deleted_at", "self"})
@@ -37,6 +37,7 @@ _LIMITS: Final = (
     "values",
     "items",
 )
+_NEEDED: Final = ("precision", "scale", "items")
 _MOST_DIGITS: Final = 1000
 
 
@@ -51,7 +52,7 @@ def check(ir: IR, *, complete: bool) -> Iterator[Diagnostic]:
         yield from _resource_names(resource)
         yield from _attribute_names(resource)
         for field in resource.fields:
-            yield from _field(field)
+            yield from _guarded_field(field)
         for relation in resource.relations:
             if relation.target in by_name:
                 yield from _relation(resource, relation, by_name[relation.target])
@@ -74,6 +75,8 @@ def _collisions(resources: Iterable[Resource]) -> Iterator[Diagnostic]:
     for key, text, spelling in spellings:
         first: dict[str, Resource] = {}
         for resource in resources:
+            if ("resource", key) in resource.unread:
+                continue
             other = first.setdefault(spelling(resource), resource)
             if other is resource or (id(other), id(resource)) in told:
                 continue
@@ -126,6 +129,13 @@ def _attribute_names(resource: Resource) -> Iterator[Diagnostic]:
                 break
 
 
+def _guarded_field(field: Field) -> Iterator[Diagnostic]:
+    try:
+        yield from _field(field)
+    except FieldTypeError as error:
+        yield Diagnostic("plugin-failed", field.origin.span("type"), str(error))
+
+
 def _field(field: Field) -> Iterator[Diagnostic]:
     keys = field.kind.keys | (field.items_kind.keys if field.items_kind else frozenset())
     foreign = [k for k in _LIMITS if getattr(field, k) not in (None, ()) and k not in keys]
@@ -138,7 +148,7 @@ def _field(field: Field) -> Iterator[Diagnostic]:
         return
     incomplete = list(_incomplete(field, keys))
     yield from incomplete
-    if incomplete or foreign:
+    if incomplete or foreign or field.unread & {*_NEEDED, "values"}:
         return
     bad_limits = list(_bad_limits(field))
     yield from bad_limits
@@ -149,7 +159,8 @@ def _field(field: Field) -> Iterator[Diagnostic]:
         if getattr(field, key) and not allowed:
             text = f"a field of type {field.type} cannot be {key}"
             yield Diagnostic("not-applicable", field.origin.key_span(key), text)
-    if field.sortable and field.nullable and field.kind.column != "none":
+    nullable = field.nullable and "required" not in field.unread
+    if field.sortable and nullable and field.kind.column != "none":
         text = f"`{field.name}` may be null, and nulls cannot be paged: make it required"
         yield Diagnostic("not-applicable", field.origin.key_span("sortable"), text)
     if field.has_default and not bad_limits:
@@ -157,11 +168,11 @@ def _field(field: Field) -> Iterator[Diagnostic]:
 
 
 def _incomplete(field: Field, keys: frozenset[str]) -> Iterator[Diagnostic]:
-    for key in ("precision", "scale", "items"):
-        if key in keys and getattr(field, key) is None:
+    for key in _NEEDED:
+        if key in keys and getattr(field, key) is None and key not in field.unread:
             text = f"`{field.name}` of type {field.type} needs `{key}`"
             yield Diagnostic("missing-key", field.origin.key_span("type"), text)
-    if "values" in keys and not field.values:
+    if "values" in keys and not field.values and "values" not in field.unread:
         text = f"`{field.name}` of type {field.type} needs `values`"
         yield Diagnostic("missing-key", field.origin.key_span("type"), text)
 
@@ -181,11 +192,11 @@ def _bad_limits(field: Field) -> Iterator[Diagnostic]:
                 continue
             # A bound must be a value of the type itself.
             free = evolve(field, min=None, max=None)
-            if (fault := _rule(kind.rule(free))(bound)) is not None:
+            if (fault := _judged(kind, free, bound)) is not None:
                 yield wrong("bad-value", key, f"`{key}` {fault[1]}")
             else:
                 limits[key] = bound
-    if len(limits) > 1 and limits["min"] > limits["max"]:
+    if len(limits) > 1 and _above(kind, limits["min"], limits["max"]):
         yield wrong("bad-range", "min", "`min` is above `max`")
     lengths = [n for n in (field.min_length, field.max_length) if n is not None]
     for key in ("min_length", "max_length"):
@@ -210,6 +221,13 @@ def _bad_limits(field: Field) -> Iterator[Diagnostic]:
         yield wrong("bad-value", "values", "a value is empty, or has a character of no text")
 
 
+def _above(kind: FieldType, low: Any, high: Any) -> bool:  # noqa: ANN401 -- values of any type
+    try:
+        return bool(low > high)
+    except TypeError as error:
+        raise FieldTypeError(f"{kind.owner}: its values have no order: {error}") from error
+
+
 def _default(field: Field) -> Iterator[Diagnostic]:
     span = field.origin.span("default")
     try:
@@ -218,26 +236,32 @@ def _default(field: Field) -> Iterator[Diagnostic]:
         yield Diagnostic("bad-default", span, f"the default of `{field.name}` {error}")
         return
     # The rule that will judge values at run time judges the default as well.
-    if (fault := _rule(field.kind.rule(field))(value)) is not None:
+    if (fault := _judged(field.kind, field, value)) is not None:
         near = names.near(value, field.values) if isinstance(value, str) else None
         yield Diagnostic("bad-default", span, f"the default of `{field.name}` {fault[1]}", near)
 
 
-def _rule(code: Code) -> Rule:
+def _judged(kind: FieldType, field: Field, value: object) -> Fault | None:
+    """Return what the rule that the generated code will have says of a value."""
+    code = kind.rule(field)
     scope: dict[str, object] = {}
-    for one in code.imports:
-        module = importlib.import_module(one.module)
-        bound = one.alias or one.name or one.module
-        scope[bound] = getattr(module, one.name) if one.name else module
-    rule: Rule = eval(code.text, scope)  # noqa: S307 -- text of our own, or of a plugin
-    return rule
+    try:
+        for one in code.imports:
+            module = importlib.import_module(one.module)
+            bound = one.alias or one.name or one.module
+            scope[bound] = getattr(module, one.name) if one.name else module
+        rule: Rule = eval(code.text, scope)  # noqa: S307 -- text of our own, or of a plugin
+        return rule(value)
+    except Exception as error:
+        raise FieldTypeError(f"{kind.owner}: its rule raised {error!r}") from error
 
 
 def _relation(resource: Resource, relation: Relation, target: Resource) -> Iterator[Diagnostic]:
     if relation.required and relation.on_delete == "set_null":
         text = f"`{relation.name}` is required, so it cannot become null"
         yield Diagnostic("bad-relation", relation.origin.span("on_delete"), text)
-    if target.tenant_scoped and not resource.tenant_scoped:
+    scoped = resource.tenant_scoped or ("resource", "tenant_scoped") in resource.unread
+    if target.tenant_scoped and not scoped:
         text = (
             f"{resource.name} has no tenant and cannot refer to {target.name}, which belongs to one"
         )
@@ -255,8 +279,15 @@ def _together(resource: Resource, together: Together) -> Iterator[Diagnostic]:
     span = together.origin.span("fields")
     if not together.fields:
         yield Diagnostic("bad-value", span, "`fields` is empty")
+    unread = {
+        name
+        for table, *rest in resource.unread
+        for name in rest[:1]
+        if table in {"fields", "relations"}
+    }
+    whole = not {("fields",), ("relations",)} & resource.unread
     for name in together.fields:
-        if name not in known:
+        if whole and name not in {*known, *unread}:
             text = f"{resource.name} has no field or relation `{name}`"
             yield Diagnostic("unknown-field", span, text, names.near(name, known))
     if len(set(together.fields)) < len(together.fields):

@@ -1,10 +1,10 @@
 """TOML values -> attrs classes by cattrs; every fault comes back with the path to its key."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from decimal import Decimal
 from types import UnionType
-from typing import Any, Final, Literal, TypeVar, Union, cast, get_args, get_origin
+from typing import Any, Final, Generic, Literal, TypeVar, Union, cast, get_args, get_origin
 
 import attrs
 from attrs import frozen
@@ -32,16 +32,55 @@ class Fault:
     text: str
 
 
+DROPPED: Final = object()
+"""Stands for an item of a list that fell out, so that the others keep their places."""
+
+
 class _WrongTypeError(ValueError):
     pass
 
 
-def convert(cls: type[T], table: Mapping[str, object]) -> tuple[T | None, list[Fault]]:
-    """Return `table` as `cls`, or every fault of it."""
-    try:
-        return _CONVERTER.structure(table, cls), []
-    except (ClassValidationError, _WrongTypeError) as error:
-        return None, list(_faults(error, ()))
+@frozen
+class Converted(Generic[T]):
+    """What `convert` made.
+
+    With faults, `value` is what the sound parts make, or None if they do not suffice, and
+    `table` is the table without the rest; items of lists that fell out are DROPPED in it.
+    """
+
+    value: T | None
+    faults: Sequence[Fault]
+    table: object
+
+
+def convert(cls: type[T], table: object) -> Converted[T]:
+    """Structure `table` as `cls`, as far as it goes, and say every fault of it."""
+    faults: list[Fault] = []
+    while True:
+        try:
+            return Converted(_CONVERTER.structure(table, cls), faults, table)
+        except (ClassValidationError, _WrongTypeError) as error:
+            found = list(_faults(error, ()))
+        # What fell out is missing from then on: that is said already.
+        faults += [fault for fault in found if not faults or fault.code != "missing-key"]
+        for fault in found:
+            if not fault.path:
+                return Converted(None, faults, table)
+            table = _without(table, fault.path)
+
+
+def _without(table: object, path: KeyPath) -> object:
+    key, *rest = path
+    if isinstance(table, Mapping):
+        pairs = cast("Mapping[str, object]", table)
+        if rest and key in pairs:
+            return {**pairs, str(key): _without(pairs[str(key)], tuple(rest))}
+        return {name: value for name, value in pairs.items() if name != key}
+    if isinstance(table, list) and isinstance(key, int):
+        items = list(cast("list[object]", table))
+        items[key] = _without(items[key], tuple(rest)) if rest else DROPPED
+        return items
+    return table
 
 
 def _faults(error: BaseException, path: KeyPath) -> Iterator[Fault]:
@@ -57,7 +96,7 @@ def _faults(error: BaseException, path: KeyPath) -> Iterator[Fault]:
                 yield from _faults(inner, path)
         case IterableValidationError():
             for inner, place in error.group_exceptions()[0]:
-                yield from _faults(inner, (*path, int(str(place.index))))
+                yield from _faults(inner, (*path, place.index))
         case ForbiddenExtraKeysError():
             for key in sorted(error.extra_fields):
                 yield Fault((*path, key), "unknown-key", f"unknown key `{key}`")
@@ -161,6 +200,8 @@ def _tuple(hint: Any, converter: Converter) -> Callable[[object, object], object
         structured: list[object] = []
         errors: list[Exception] = []
         for index, item in enumerate(cast("list[object]", value)):
+            if item is DROPPED:
+                continue
             try:
                 structured.append(converter.structure(item, inner))
             except Exception as error:  # noqa: BLE001 -- collected, with its place

@@ -1,6 +1,6 @@
 """Documents -> Config and IR, the plugins' sections, tables and keys included."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -21,8 +21,9 @@ from forgecore.ir import (
     Resource,
     Together,
 )
+from forgecore.plugin.extensions import Extensions
 from forgecore.runtime.settings import ProjectSettings, snake_name
-from forgecore.schema.convert import Fault, convert
+from forgecore.schema.convert import DROPPED, Fault, convert
 from forgecore.schema.load import Documents
 from forgecore.source import Document, KeyPath, Origin
 
@@ -34,17 +35,8 @@ PACKAGES: Final[Mapping[str, str]] = {
 }
 """Which package brings a section or table: a hint in messages, nothing else rests on it."""
 
-_OWN_TABLES: Final = ("resource", "fields", "relations", "unique", "index")
-
-
-@frozen(kw_only=True)
-class Extensions:
-    """What plugins add to the schema: sections, tables of a resource, keys of a field, types."""
-
-    sections: Mapping[str, type]
-    tables: Mapping[str, type]
-    keys: Sequence[type]
-    types: Mapping[str, FieldType]
+OWN_TABLES: Final = ("resource", "fields", "relations", "unique", "index")
+"""The core's tables of a resource."""
 
 
 @frozen(kw_only=True)
@@ -76,6 +68,10 @@ class _FieldTable:
     items: str | None = None
 
 
+OWN_KEYS: Final = tuple(attribute.name for attribute in fields(_FieldTable))
+"""The core's keys of a field."""
+
+
 @frozen(kw_only=True)
 class _RelationTable:
     belongs_to: str
@@ -89,34 +85,44 @@ class _TogetherTable:
 
 
 def structure_config(
-    document: Document, extensions: Mapping[str, type]
+    document: Document | None, extensions: Mapping[str, type], *, complete: bool
 ) -> tuple[Config, list[Diagnostic]]:
-    """Return the sections of forge.toml; a section at fault is left out."""
+    """Return the sections of forge.toml as far as they are sound.
+
+    `complete`: every plugin is open. Otherwise an unknown section may be a missing plugin's.
+    """
     sections = {**CORE_SECTIONS, **extensions}
     diagnostics = [
         _unknown(document, section, sections, "section")
-        for section in document.data
-        if section not in sections
+        for section in (document.data if document and complete else ())
+        if document and section not in sections
     ]
     structured: dict[type, object] = {}
+    unread: set[type] = set()
     for section, cls in sections.items():
         value, faults = structure_section(document, section, cls)
         diagnostics += faults
         if value is not None:
             structured[cls] = value
-    return Config(structured), diagnostics
+        if faults or document is None:
+            unread.add(cls)
+    return Config(structured, frozenset(unread)), diagnostics
 
 
-def plugin_names(document: Document) -> tuple[str, ...] | None:
-    """Return what [project] plugins says, None if it says nothing that can be used.
+def plugin_names(document: Document | None) -> tuple[tuple[str, ...] | None, bool]:
+    """Return what [project] plugins names (None: it says nothing), and whether it can be read.
 
     It is needed before the rest of the file is judged: what that may say depends on it.
     """
-    project = document.data.get("project")
-    named = project.get("plugins") if isinstance(project, Mapping) else None
-    if not isinstance(named, list):
-        return None
-    return tuple(name for name in cast("list[object]", named) if isinstance(name, str))
+    project = document.data.get("project", {}) if document else None
+    if not isinstance(project, Mapping):
+        return (), False
+    if "plugins" not in project:
+        return None, True
+    named = cast("Mapping[str, object]", project)["plugins"]
+    items = cast("list[object]", named) if isinstance(named, list) else [None]
+    names = tuple(name for name in items if isinstance(name, str))
+    return names, len(names) == len(items)
 
 
 def project_names(project: Path, settings: ProjectSettings) -> tuple[str, str]:
@@ -128,7 +134,11 @@ def project_names(project: Path, settings: ProjectSettings) -> tuple[str, str]:
 def structure_ir(
     documents: Documents, name: str, package: str, extensions: Extensions
 ) -> tuple[IR, Origins, list[Diagnostic]]:
-    """Return the IR of the schema; a resource at fault is left out of it."""
+    """Return the IR of the schema, as far as it is sound.
+
+    A resource, field or relation without what it must have is left out, and stands in `unread`
+    of what is around it.
+    """
     builder = _Builder(extensions)
     resources = [builder.resource(document) for document in documents.resources]
     found = sorted((r for r in resources if r is not None), key=lambda r: r.name)
@@ -141,18 +151,20 @@ class _Builder:
         self._extensions = extensions
         self.diagnostics: list[Diagnostic] = []
         self.origins: dict[int, tuple[object, Origin]] = {}
+        self._unread: set[KeyPath] = set()
 
     def resource(self, document: Document) -> Resource | None:
-        before = len(self.diagnostics)
-        known = (*_OWN_TABLES, *self._extensions.tables)
+        self._unread = set()
+        known = (*OWN_TABLES, *self._extensions.tables)
         for key in document.data:
-            if key not in known:
+            if key not in known and self._extensions.complete:
                 self.diagnostics.append(_unknown(document, key, known, "table"))
         if "resource" not in document.data:
             span = document.key_span(())
             self.diagnostics.append(Diagnostic("missing-key", span, "[resource] is missing"))
-            return None
-        head = self._one(document, ("resource",), _ResourceTable)
+            head = None
+        else:
+            head = self._one(document, ("resource",), _ResourceTable)
         field_list = [self._field(document, key) for key in self._keys(document, "fields")]
         relations = [self._relation(document, key) for key in self._keys(document, "relations")]
         uniques = self._together(document, "unique")
@@ -161,7 +173,7 @@ class _Builder:
         for key, cls in self._extensions.tables.items():
             if key in document.data and (value := self._one(document, (key,), cls)) is not None:
                 options[cls] = value
-        if head is None or len(self.diagnostics) > before:
+        if head is None:
             return None
         snake = names.snake(head.name)
         return Resource(
@@ -175,6 +187,7 @@ class _Builder:
             tenant_scoped=head.tenant_scoped,
             soft_delete=head.soft_delete,
             timestamps=head.timestamps,
+            unread=frozenset(self._unread),
             origin=Origin(document, ("resource",)),
             plugin_options=options,
         )
@@ -186,7 +199,6 @@ class _Builder:
             self._say(document, Fault(path, "wrong-type", f"`{name}` must be a table"), ())
             return None
         table = cast("Mapping[str, object]", table)
-        core = {attribute.name for attribute in fields(_FieldTable)}
         options: dict[Any, object] = {}
         claimed: set[str] = set()
         for cls in self._extensions.keys:
@@ -195,25 +207,26 @@ class _Builder:
             part = {key: table[key] for key in keys & table.keys()}
             if part and (value := self._structured(document, path, cls, part)) is not None:
                 options[cls] = value
-        own = {key: value for key, value in table.items() if key not in claimed - core}
+        own = {key: value for key, value in table.items() if key not in claimed}
         head = self._structured(document, path, _FieldTable, own, claimed)
         if head is None:
             if isinstance(word := own.get("type"), str):
                 self._type(document, (*path, "type"), word)
+            self._unread.add(path)
             return None
         kind = self._type(document, (*path, "type"), head.type)
         items = (
             self._type(document, (*path, "items"), head.items) if head.items is not None else None
         )
         if kind is None or (head.items is not None and items is None):
+            self._unread.add(path)
             return None
-        values = {
-            attribute.name: getattr(head, attribute.name) for attribute in fields(_FieldTable)
-        }
+        values = {key: getattr(head, key) for key in OWN_KEYS}
         return Field(
             name=name,
             kind=kind,
             items_kind=items,
+            unread=frozenset(str(one[2]) for one in self._unread if one[:2] == path and one[2:]),
             origin=Origin(document, path),
             plugin_options=options,
             **values,
@@ -221,7 +234,7 @@ class _Builder:
 
     def _type(self, document: Document, path: KeyPath, word: str) -> FieldType | None:
         types = self._extensions.types
-        if word not in types:
+        if word not in types and self._extensions.complete:
             text = f"there is no field type `{word}`"
             near = names.near(word, types)
             span = document.value_span(path)
@@ -277,25 +290,28 @@ class _Builder:
         table: Any,  # noqa: ANN401
         claimed: Iterable[str] = (),
     ) -> Any:  # noqa: ANN401
-        value, faults = convert(cls, table)
-        for fault in faults:
+        made = convert(cls, table)
+        for fault in made.faults:
             self._say(document, evolve(fault, path=(*path, *fault.path)), claimed, cls)
-        if value is not None:
-            self._remember(value, Origin(document, path))
-        return value
+        if made.value is not None:
+            self._remember(made.value, made.table, Origin(document, path))
+        return made.value
 
-    def _remember(self, value: object, origin: Origin) -> None:
-        if not attrs.has(type(value)):
+    def _remember(self, value: object, table: object, origin: Origin) -> None:
+        if not attrs.has(type(value)) or not isinstance(table, Mapping):
             return
         self.origins[id(value)] = (value, origin)
         for attribute in _attributes(type(value)):
             inner = getattr(value, attribute.name)
+            written = cast("Mapping[str, object]", table).get(attribute.name)
             path = (*origin.path, attribute.name)
-            if isinstance(inner, tuple):
-                for index, item in enumerate(cast("tuple[object, ...]", inner)):
-                    self._remember(item, Origin(origin.document, (*path, index)))
+            if isinstance(inner, tuple) and isinstance(written, list):
+                rows = enumerate(cast("list[object]", written))
+                kept = [(index, row) for index, row in rows if row is not DROPPED]
+                for item, (index, row) in zip(inner, kept, strict=True):
+                    self._remember(item, row, Origin(origin.document, (*path, index)))
             else:
-                self._remember(inner, Origin(origin.document, path))
+                self._remember(inner, written, Origin(origin.document, path))
 
     def _say(
         self,
@@ -305,11 +321,18 @@ class _Builder:
         cls: type | None = None,
     ) -> None:
         if fault.code == "unknown-key":
+            if fault.path[0] == "fields" and not self._extensions.complete:
+                return
             known = _known_keys(cls, fault.path) if cls else []
             near = names.near(str(fault.path[-1]), [*known, *claimed])
             span = document.key_span(fault.path)
             self.diagnostics.append(Diagnostic("unknown-key", span, fault.text, near))
-        elif fault.code == "missing-key":
+            if near:
+                # A misspelt key is not missing as well.
+                self._unread.add((*fault.path[:-1], near))
+            return
+        self._unread.add(fault.path)
+        if fault.code == "missing-key":
             self.diagnostics.append(
                 Diagnostic("missing-key", document.key_span(fault.path), fault.text)
             )

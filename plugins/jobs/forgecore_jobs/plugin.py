@@ -51,7 +51,8 @@ def forgecore_check(ctx: CheckContext) -> Iterable[Diagnostic]:
     """Report kinds, queues and cascades that cannot be, and kinds without a worker."""
     hooks = declared_hooks(ctx.resources)
     yield from bad_kinds(ctx, hooks)
-    yield from unknown_queues(ctx, hooks, ctx.config(JobsSettings).limits)
+    if ctx.is_whole(JobsSettings):
+        yield from unknown_queues(ctx, hooks, ctx.config(JobsSettings).limits)
     yield from cascades(ctx)
     yield from missing_workers(ctx, hooks)
 
