@@ -1,5 +1,6 @@
 """Where things stand in the user's files: sources, spans, and TOML with both."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
@@ -14,6 +15,21 @@ KeyPath = tuple[str | int, ...]
 """The way to a value: keys of tables and indexes of arrays."""
 
 _LANGUAGE: Final = Language(tree_sitter_toml.language())
+_NOT_TOML: Final = "this is not TOML"
+_INLINE: Final = (
+    "an inline table must stand on one line, without a comma at its end (this is TOML 1.1):"
+    " write it in one line, or as a [table]"
+)
+_NEWER: Final = (
+    (
+        re.compile(r"[=,\[]\s*((?:\d{4}-\d\d-\d\d[T ])?\d\d:\d\d)(?![:\d])"),
+        "a time without seconds is TOML 1.1: write its seconds",
+    ),
+    (
+        re.compile(r"(?<!\\)(?:\\\\)*(\\(?:e|x[0-9A-Fa-f]{2}))"),
+        r"`\e` and `\x` are TOML 1.1: write \u001b or \u00..",
+    ),
+)
 
 
 @frozen
@@ -109,7 +125,8 @@ def parse(source: SourceFile) -> tuple[Document | None, list[SyntaxFault]]:
     lines = encoded.split(b"\n")
     root = Parser(_LANGUAGE).parse(encoded).root_node
     places = _Places(source, lines)
-    faults = [_fault_of(node, places) for node in _errors(root)] if root.has_error else []
+    nodes = _errors(root) if root.has_error else ()
+    faults = list(dict.fromkeys(fault for node in nodes for fault in _faults_of(node, places)))
     try:
         data = tomli.loads(text, parse_float=Decimal)
     except tomli.TOMLDecodeError as error:
@@ -120,8 +137,7 @@ def parse(source: SourceFile) -> tuple[Document | None, list[SyntaxFault]]:
     except RecursionError:
         return None, [SyntaxFault(Span(source, 1, 1, 2), "nested too deeply")]
     if faults:
-        # One mistake of this kind is several error nodes.
-        return None, list({(fault.text): fault for fault in reversed(faults)}.values())[::-1]
+        return None, faults
     spans = _Spans(places)
     spans.walk(root)
     return Document(source, data, spans.keys, spans.values), []
@@ -142,6 +158,14 @@ class _Places:
         end_column = len(line[:last].decode(errors="replace")) + 1
         return Span(self._source, row + 1, column, max(end_column, column + 1))
 
+    def within(self, node: Node, text: str, part: tuple[int, int]) -> Span:
+        """Return the place of a part of a node's text, given as positions in it."""
+        above = text[: part[0]]
+        first = self.span(node)
+        column = part[0] - above.rfind("\n") if "\n" in above else first.column + part[0]
+        line = first.line + above.count("\n")
+        return Span(self._source, line, column, column + part[1] - part[0])
+
 
 def _errors(node: Node) -> Iterator[Node]:
     if node.is_error or node.is_missing:
@@ -152,25 +176,24 @@ def _errors(node: Node) -> Iterator[Node]:
             yield from _errors(child)
 
 
-def _fault_of(node: Node, places: _Places) -> SyntaxFault:
-    # TOML 1.1 is what tomli reads and the grammar does not know.
-    text = (node.text or b"").decode(errors="replace")
+def _faults_of(node: Node, places: _Places) -> Iterator[SyntaxFault]:
+    """Give what is wrong in an error node; TOML 1.1 is what tomli reads and the grammar does not.
+
+    One mistake may be several nodes, and one node may hold several mistakes.
+    """
     around = node
-    while around.parent is not None and around.parent.type not in {"document", "pair"}:
+    while around.parent is not None and around.parent.type not in {"document", "pair", "table"}:
         around = around.parent
-    whole = (around.parent or around).text or b""
-    if b"{" in whole and (b"\n" in whole or b",}" in whole.replace(b" ", b"")):
-        said = (
-            "an inline table must stand on one line, without a comma at its end (this is TOML 1.1):"
-            " write it in one line, or as a [table]"
-        )
-    elif "\\e" in text or "\\x" in text or b"\\e" in whole or b"\\x" in whole:
-        said = r"`\e` and `\x` are TOML 1.1: write \u001b or \u00.."
-    elif node.type == "ERROR" and ":" in text and any(c.isdigit() for c in text):
-        said = "a time without seconds is TOML 1.1: write its seconds"
-    else:
-        said = "this is not TOML"
-    return SyntaxFault(places.span(node), said)
+    text = (around.text or b"").decode(errors="replace")
+    found = False
+    for pattern, said in _NEWER:
+        for match in pattern.finditer(text):
+            found = True
+            yield SyntaxFault(places.within(around, text, match.span(1)), said)
+    if not found and around.type == "inline_table":
+        yield SyntaxFault(places.span(around), _INLINE)
+    elif not found:
+        yield SyntaxFault(places.span(node), _NOT_TOML)
 
 
 def _with_message(
@@ -182,11 +205,10 @@ def _with_message(
         line -= 1
     column = error.colno if line == error.lineno else len(source.line(line)) + 1
     told = SyntaxFault(Span(source, line, column, column + 1), text)
-    # The first fault has tomli's words; those after it are not TOML either.
-    rest = [
-        SyntaxFault(fault.span, "this is not TOML") for fault in faults if fault.span.line > line
-    ]
-    return [told, *rest]
+    # The grammar takes a fault's surroundings along; what stands before it tomli has read.
+    before = [one for one in faults if one.span.line < line and one.text != _NOT_TOML]
+    after = [one for one in faults if one.span.line > line]
+    return [*before, told, *after]
 
 
 class _Spans:
