@@ -1,10 +1,11 @@
 """The pipeline of a build: the stages in order, and nothing else."""
 
 import os
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from attrs import evolve, frozen
 
@@ -61,6 +62,8 @@ from forgecore.write.tree import (
 )
 
 ContextT = TypeVar("ContextT", bound=SchemaContext)
+_IMPORTED: Final = frozenset({"attr", "attrs", "psycopg", "psycopg_pool", "structlog"})
+"""What generated code, and the runtime under it, import beside the standard library."""
 
 
 class BuildError(Exception):
@@ -151,6 +154,7 @@ def make(project: Path, builtin: Sequence[Plugin]) -> Output:
     extensions, failures = _extensions(opened)
     diagnostics += failures
     name, package = project_names(project, opened.settings)
+    diagnostics += _hidden_module(opened, package)
     ir, origins, faults = structure_ir(opened.documents, name, package, extensions)
     diagnostics += faults
     # A resource that could not be structured is missing, not unknown.
@@ -186,7 +190,9 @@ def make(project: Path, builtin: Sequence[Plugin]) -> Output:
     planned, faults = plan(files, fragments, scaffolds, attributes)
     diagnostics += faults
     _stop_at_errors(diagnostics)
-    rendered, faults = render_files(planned)
+    rendered, faults = render_files(
+        planned, {resource.name: resource.origin.span("name") for resource in ir.resources}
+    )
     diagnostics += faults
     _stop_at_errors(diagnostics)
     texts, faults = format_texts(
@@ -288,6 +294,20 @@ def _extensions(opened: Opened) -> tuple[Extensions, list[Diagnostic]]:
     complete = opened.complete and not failures and not more
     extensions, faults = extensions_of(options, types, (OWN_TABLES, OWN_KEYS), complete=complete)
     return extensions, [*failures, *more, *faults]
+
+
+def _hidden_module(opened: Opened, package: str) -> Iterator[Diagnostic]:
+    """Report a package that would stand before a module that its own code imports."""
+    top = package.partition(".")[0]
+    plugins = {plugin.module.__name__.partition(".")[0] for plugin in opened.host.plugins}
+    if top in sys.stdlib_module_names | _IMPORTED | plugins:
+        text = f"the package `{top}` would hide the module `{top}`: set another [project] package"
+        document = opened.documents.config
+        settings = opened.settings
+        key = "package" if settings.package else "name"
+        path = ("project", key)
+        span = document.value_span(path) if document and getattr(settings, key) else None
+        yield Diagnostic("bad-name", span, text)
 
 
 def _checked(host: Host, ir: IR, common: _Common, *, complete: bool) -> tuple[IR, list[Diagnostic]]:

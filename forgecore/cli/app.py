@@ -36,6 +36,20 @@ class Commands(click.Group):
             return command
         return _plugin_commands().get(cmd_name)
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the command of `args`; a usage error with a near name if there is none."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            from forgecore.names import near  # noqa: PLC0415 -- start-up time
+
+            if close := near(args[0], self.list_commands(ctx)):
+                text = f"{error.message} Did you mean '{close}'?"
+                raise click.UsageError(text, ctx) from None
+            raise
+
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="forgecore")

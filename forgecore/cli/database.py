@@ -4,12 +4,13 @@ import os
 
 from forgecore.cli.project import EnvironmentFailedError, project_folder
 from forgecore.database.embedded import Embedded, EmbeddedError
+from forgecore.private import private_folder
 from forgecore.runtime.settings import DatabaseSettings, read_section
 
 
 def embedded_server() -> Embedded:
     """Return the server of the project, running or not."""
-    return Embedded(folder=project_folder() / ".forge")
+    return Embedded(folder=private_folder(project_folder()))
 
 
 def needed_database() -> str:

@@ -13,7 +13,14 @@ from forgecore.cli.project import builtin, checked_project, project_folder
 from forgecore.database import migrate as runner
 from forgecore.database.catalogue import read_both
 from forgecore.database.diff import difference
-from forgecore.database.migrate import MigrationError, Step, project_steps, states, write_file
+from forgecore.database.migrate import (
+    MigrationError,
+    Step,
+    forgotten,
+    project_steps,
+    states,
+    write_file,
+)
 from forgecore.diagnostics import Diagnostic
 from forgecore.plugin import Migration, MigrationsContext
 from forgecore.plugin.host import Host
@@ -106,6 +113,7 @@ def status(as_json: bool) -> None:
     steps = all_steps(folder, checked_project(folder).host)
     with psycopg.connect(needed_database(), autocommit=True) as conn:
         known = states(conn, steps)
+        gone = forgotten(conn, steps)
     if as_json:
         rows = [
             {
@@ -113,8 +121,19 @@ def status(as_json: bool) -> None:
                 "version": state.step.version,
                 "applied_at": state.applied_at.isoformat() if state.applied_at else None,
                 "changed": state.changed,
+                "missing": False,
             }
             for state in known
+        ]
+        rows += [
+            {
+                "owner": owner,
+                "version": version,
+                "applied_at": at.isoformat(),
+                "changed": False,
+                "missing": True,
+            }
+            for owner, version, at in gone
         ]
         click.echo(json.dumps(rows))
         return
@@ -122,7 +141,9 @@ def status(as_json: bool) -> None:
         when = state.applied_at.isoformat(timespec="seconds") if state.applied_at else "pending"
         changed = " CHANGED since" if state.changed else ""
         click.echo(f"{when:<25} {state.step.shown}{changed}")
-    if not known:
+    for owner, version, at in gone:
+        click.echo(f"{at.isoformat(timespec='seconds'):<25} {version} of {owner} MISSING now")
+    if not known and not gone:
         click.echo("there are no migrations")
 
 

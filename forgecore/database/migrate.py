@@ -100,6 +100,13 @@ def states(conn: Connection[Any], steps: Sequence[Step]) -> list[State]:
     ]
 
 
+def forgotten(conn: Connection[Any], steps: Sequence[Step]) -> list[tuple[str, str, datetime]]:
+    """Return owner, version and time of what was applied and is not among `steps` any more."""
+    known = {(step.owner, step.version) for step in steps}
+    applied = _applied(conn)
+    return [(*key, applied[key][1]) for key in sorted(applied) if key not in known]
+
+
 def up(url: str, steps: Sequence[Step]) -> Iterator[Step]:
     """Apply what has not been applied yet, and give each step that was.
 

@@ -14,6 +14,9 @@ from forgecore.plugin.host import Answer, Plugin
 
 _PART: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[a-z]+)?")
 
+_LONGEST: Final = 200
+"""Characters of a file's name: the folders of the staged write add some of their own."""
+
 
 @frozen(kw_only=True)
 class PlannedFile:
@@ -77,24 +80,41 @@ def _bad_paths(
 ) -> Iterator[Diagnostic]:
     for answer in answers:
         path = PurePosixPath(answer.value.path)
-        good = len(path.parts) > 1 and path.parts[0] == folder
-        if not good or not all(_PART.fullmatch(part) for part in path.parts):
+        good = len(path.parts) > 1 and path.parts[0] == folder and str(path) == answer.value.path
+        if not good or not all(_is_part(part) for part in path.parts):
             text = (
-                f"{answer.plugin.label} may not write `{path}`: a path below {folder}/ is expected"
+                f"{answer.plugin.label} may not write `{answer.value.path}`: "
+                f"a path below {folder}/ is expected"
             )
             yield Diagnostic("bad-path", None, text)
+
+
+def _is_part(part: str) -> bool:
+    return _PART.fullmatch(part) is not None and len(part) <= _LONGEST
 
 
 def _two_owners(
     answers: Iterable[Answer[GeneratedFile] | Answer[ScaffoldFile]],
 ) -> Iterator[Diagnostic]:
     owners: dict[str, Plugin] = {}
-    for answer in answers:
+    given = list(answers)
+    for answer in given:
         # A file system may not tell cases apart.
-        owner = owners.setdefault(answer.value.path.lower(), answer.plugin)
-        if owner is not answer.plugin:
-            text = f"`{answer.value.path}` is written by {owner.label} and by {answer.plugin.label}"
+        path = answer.value.path.lower()
+        if (owner := owners.get(path)) is not None:
+            by = f"{owner.label} and by {answer.plugin.label}"
+            by = f"{owner.label}, twice" if owner is answer.plugin else by
+            text = f"`{answer.value.path}` is written by {by}"
             yield Diagnostic("path-conflict", None, text)
+        owners[path] = answer.plugin
+    for answer in given:
+        for folder in PurePosixPath(answer.value.path.lower()).parents:
+            if (owner := owners.get(str(folder))) is not None:
+                text = (
+                    f"`{answer.value.path}` of {answer.plugin.label} stands below `{folder}`, "
+                    f"which is a file of {owner.label}"
+                )
+                yield Diagnostic("path-conflict", None, text)
 
 
 def _unknown_slots(

@@ -1,9 +1,15 @@
 """Import blocks: imports as data become lines; the formatter brings them into order."""
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator
+from typing import Final
 
 from forgecore.ir import Import
 from forgecore.render.text import Block
+
+_DEFINED: Final = re.compile(
+    r"^(?:(?:class|def|async def|type) +(\w+)|(\w+)(?: *:[^=\n]*)? *=)", re.MULTILINE
+)
 
 
 def import_block(imports: Iterable[Import]) -> Block:
@@ -18,3 +24,17 @@ def import_block(imports: Iterable[Import]) -> Block:
             parts.setdefault(one.module, set()).add(f"{one.name}{alias}")
     froms = [f"from {module} import {', '.join(sorted(names))}" for module, names in parts.items()]
     return Block("\n".join([*sorted(whole), *sorted(froms)]))
+
+
+def clashes(imports: Iterable[Import], text: str) -> Iterator[str]:
+    """Give, in words, each name that two imports, or an import and the module, would share."""
+    defined = {name for found in _DEFINED.findall(text) for name in found if name}
+    sources: dict[str, str] = {}
+    for one in imports:
+        bound = one.alias or one.name or one.module.partition(".")[0]
+        source = f"{one.module}.{one.name}" if one.name else bound
+        other = sources.setdefault(bound, source)
+        if other != source:
+            yield f"`{bound}` is imported from `{other}` and from `{source}`"
+    for name in sorted(defined & sources.keys()):
+        yield f"`{name}` is imported from `{sources[name]}` and defined in the module"

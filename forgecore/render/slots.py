@@ -18,6 +18,10 @@ from forgecore.render.text import Block, escaped
 _ARM: Final = re.compile(
     r"\s*(\w+)(?:\s*\([\w\s,]*\))?\s+AS\s+(?:(?:NOT\s+)?MATERIALIZED\s+)?\(", re.IGNORECASE
 )
+_QUOTED: Final = re.compile(
+    r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|\$(\w*)\$.*?\$\1\$|--[^\n]*|/\*.*?\*/", re.DOTALL
+)
+_UNDOUBLED: Final = re.compile(r"(?<!%)(?:%%)*%(?!%|\(\w+\)[sbt])")
 
 
 class Slots:
@@ -93,7 +97,7 @@ def _check(slot: Slot, answer: Answer[Fragment], text: str) -> None:
         if slot.language == "python-expression":
             ast.parse(text, mode="eval")
         elif slot.language == "python-decorator":
-            ast.parse(f"{text}\ndef _(): ...")
+            _check_decorators(ast.parse(f"{text}\ndef _(): ..."), template)
         else:
             ast.parse(text)
     except SyntaxError as error:
@@ -104,12 +108,22 @@ def _check(slot: Slot, answer: Answer[Fragment], text: str) -> None:
         ) from error
 
 
+def _check_decorators(tree: ast.Module, template: str) -> None:
+    if len(tree.body) > 1:
+        raise TemplateError(f"{template}: the fragment is more than decorators")
+
+
 def _check_arms(answer: Answer[Fragment], text: str) -> None:
     name = answer.plugin.name
     template = answer.value.template
+    for found in _UNDOUBLED.finditer(text):
+        line = text.count("\n", 0, found.start()) + 1
+        raise TemplateError(
+            f"{template}: line {line} of the fragment has a `%` that is no `%(name)s`: write `%%`"
+        )
     for arm in _split_arms(text, template):
         match = _ARM.match(arm)
-        if match is None:
+        if match is None or not _is_one_group(arm[match.end() - 1 :]):
             raise TemplateError(
                 f"{template}: an arm is written `name AS (...)`: {arm[:60].strip()}"
             )
@@ -120,24 +134,32 @@ def _check_arms(answer: Answer[Fragment], text: str) -> None:
 
 
 def _split_arms(text: str, template: str) -> Iterator[str]:
-    depth, start, line, quote = 0, 0, 1, ""
-    for index, char in enumerate(text):
+    """Give the arms, with what is quoted or a comment struck out."""
+    last = ""
+    for found in _QUOTED.finditer(text):
+        last = found[0] if found.end() == len(text) else ""
+    if last.startswith("--"):
+        raise TemplateError(f"{template}: a comment at the fragment's end would hide what follows")
+    plain = _QUOTED.sub(lambda found: re.sub(r"\S", "_", found[0]), text)
+    depth, start, line = 0, 0, 1
+    for index, char in enumerate(plain):
         line += char == "\n"
-        if quote:
-            quote = "" if char == quote else quote
-        elif char in "'\"":
-            quote = char
-        elif char == "(":
-            depth += 1
-        elif char == ")":
-            depth -= 1
-            if depth < 0:
-                raise TemplateError(
-                    f"{template}: line {line} of the fragment closes what is not open"
-                )
-        elif char == "," and depth == 0:
-            yield text[start:index]
+        depth += (char == "(") - (char == ")")
+        if depth < 0:
+            raise TemplateError(f"{template}: line {line} of the fragment closes what is not open")
+        if char == "," and depth == 0:
+            yield plain[start:index]
             start = index + 1
-    if depth or quote:
+    if depth or set(plain) & {"'", '"'}:
         raise TemplateError(f"{template}: the fragment leaves a parenthesis or quote open")
-    yield text[start:]
+    yield plain[start:]
+
+
+def _is_one_group(text: str) -> bool:
+    """Return whether `text` is one pair of parentheses, with what stands between them."""
+    depth = 0
+    for index, char in enumerate(text):
+        depth += (char == "(") - (char == ")")
+        if depth == 0:
+            return not text[index + 1 :].strip()
+    return False

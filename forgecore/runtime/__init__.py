@@ -46,6 +46,7 @@ from forgecore.runtime.errors import (
     SuppressedError,
     TenantRequiredError,
     TransactionAbortedError,
+    TransactionEndedError,
     ValidationError,
 )
 from forgecore.runtime.ids import uuid7
@@ -96,6 +97,7 @@ __all__ = [
     "TextColumn",
     "Transaction",
     "TransactionAbortedError",
+    "TransactionEndedError",
     "Unset",
     "Updatable",
     "ValidationError",

@@ -22,6 +22,7 @@ from psycopg_pool import AsyncConnectionPool, ConnectionPool, PoolClosed, PoolTi
 from forgecore.runtime.errors import (
     DatabaseUnavailableError,
     TransactionAbortedError,
+    TransactionEndedError,
     translate,
 )
 from forgecore.runtime.settings import DatabaseSettings, find_project, read_section
@@ -48,7 +49,7 @@ class Transaction:
     def connection(self) -> Connection[TupleRow]:
         """The connection that the transaction is open on."""
         if self._conn is None:
-            raise psycopg.ProgrammingError("this transaction has ended")
+            raise TransactionEndedError
         return self._conn
 
     @contextmanager
@@ -103,7 +104,7 @@ class AsyncTransaction:
     def connection(self) -> AsyncConnection[TupleRow]:
         """The connection that the transaction is open on."""
         if self._conn is None:
-            raise psycopg.ProgrammingError("this transaction has ended")
+            raise TransactionEndedError
         return self._conn
 
     @asynccontextmanager

@@ -156,6 +156,16 @@ class TransactionAbortedError(ForgeError):
         super().__init__("nothing was committed: an earlier statement of the transaction failed")
 
 
+class TransactionEndedError(ForgeError):
+    """A transaction was used after its block."""
+
+    code = "transaction_ended"
+    status = 500
+
+    def __init__(self) -> None:
+        super().__init__("this transaction has ended")
+
+
 class NotMigratedError(ForgeError):
     """The database lacks a table or column that the code uses."""
 

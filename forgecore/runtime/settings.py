@@ -8,7 +8,7 @@ import keyword
 import os
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
 from functools import lru_cache
 from pathlib import Path
@@ -103,8 +103,7 @@ def from_environment(
         if (text := environ.get(variable)) is None:
             continue
         try:
-            hint = hints[attribute.name]
-            value = _valid(attribute, hint, parse_text(hint, text))
+            value = _valid(attribute, hints[attribute.name], text, parse_text)
         except _ValueProblem as error:
             for path, text in error.found:
                 where = f"`{'.'.join(path)}` " if path else ""
@@ -137,12 +136,24 @@ def parse_text(hint: Any, text: str) -> object:  # noqa: ANN401 -- a type, of wh
     if origin in {tuple, list}:
         return [parse_text(get_args(hint)[0], part) for part in parts]
     if _is_mapping(origin):
-        pairs = [part.partition("=") for part in parts]
-        if wrong := [key for key, equals, _ in pairs if not equals]:
-            raise _ValueProblem(found=[((key,), "must be written name=value") for key in wrong])
-        inner = get_args(hint)[1]
-        return {key.strip(): parse_text(inner, value.strip()) for key, _, value in pairs}
+        return _parse_pairs(get_args(hint)[1], parts)
     return text
+
+
+def _parse_pairs(inner: Any, parts: list[str]) -> dict[str, object]:  # noqa: ANN401
+    values: dict[str, object] = {}
+    found: list[tuple[tuple[str, ...], str]] = []
+    for key, equals, text in (part.partition("=") for part in parts):
+        if not equals:
+            found.append(((key,), "must be written name=value"))
+            continue
+        try:
+            values[key.strip()] = parse_text(inner, text.strip())
+        except _ValueProblem as error:
+            found.extend(((key.strip(), *path), said) for path, said in error.found)
+    if found:
+        raise _ValueProblem(found=found, rest=values)
+    return values
 
 
 def find_project(start: Path | None = None) -> Path | None:
@@ -285,9 +296,14 @@ def _convert(hint: Any, value: object) -> object:  # noqa: ANN401
     raise _ValueProblem(f"must be {describe(hint)}")
 
 
-def _valid(attribute: "Attribute[Any]", hint: Any, value: object) -> object:  # noqa: ANN401
+def _valid(
+    attribute: "Attribute[Any]",
+    hint: Any,  # noqa: ANN401
+    value: Any,  # noqa: ANN401
+    parse: Callable[[Any, Any], object] = lambda _hint, value: value,
+) -> object:
     try:
-        converted = _convert(hint, value)
+        converted = _convert(hint, parse(hint, value))
     except _ValueProblem as error:
         # What could be converted may be out of its limits: that is said in the same run.
         if error.rest is not None:

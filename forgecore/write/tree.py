@@ -16,6 +16,7 @@ from typing import Final
 from attrs import frozen
 
 from forgecore.diagnostics import Diagnostic
+from forgecore.private import private_folder
 from forgecore.source import SourceFile, Span
 from forgecore.write.manifest import Lock, digest_of, read_lock
 
@@ -60,9 +61,7 @@ def locked(project: Path) -> Iterator[None]:
     """Keep other builds of this project out, and settle what one that died left."""
     import fcntl  # noqa: PLC0415 -- there is none on Windows, where one build is trusted to be alone
 
-    folder = project / ".forge"
-    folder.mkdir(exist_ok=True)
-    with (folder / "build.lock").open("w") as handle:
+    with (private_folder(project) / "build.lock").open("w") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield
 

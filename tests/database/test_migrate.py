@@ -216,6 +216,21 @@ def test_status_says_what_ran_and_when(shop):
     assert all(one["applied_at"] for one in states)
 
 
+def test_status_says_what_ran_and_is_gone(shop):
+    migrated(shop)
+    for path in shop.folder.glob("migrations/*.sql"):
+        path.unlink()
+    shop.write("forge.toml", shop.read("forge.toml").replace('"jobs"', ""))
+
+    states = json.loads(shop.ok("migrate", "status", "--json"))
+
+    assert [(one["owner"], one["missing"]) for one in states] == [
+        ("application", True),
+        ("jobs", True),
+    ]
+    assert shop.ok("migrate", "status").count("MISSING now") == 2
+
+
 def test_a_file_of_another_name_is_an_error(shop):
     shop.write("migrations/first.sql", "SELECT 1")
 

@@ -1,5 +1,6 @@
 """Plugins from outside: found by metadata, called guarded, named when they fail."""
 
+import re
 import textwrap
 
 import pytest
@@ -193,6 +194,10 @@ def test_fragments_stand_in_the_declared_order(install):
         ("actions.create.ctes", "other AS (SELECT 1)\n", "the arm `other` must be called `bad`"),
         ("actions.create.ctes", "SELECT 1\n", "an arm is written `name AS (...)`"),
         ("actions.create.ctes", "bad AS (SELECT 1\n", "leaves a parenthesis or quote open"),
+        ("actions.create.ctes", "bad AS (SELECT 1) WHERE 1\n", "an arm is written `name AS (...)`"),
+        ("actions.create.ctes", "bad AS (SELECT 1) -- c\n", "a comment at the fragment's end"),
+        ("actions.create.ctes", "bad AS (\nSELECT 5 % 2)\n", "line 2 of the fragment has a `%`"),
+        ("actions.method.decorators", "x = 1\n", "the fragment is more than decorators"),
         ("actions.nowhere", "x\n", "nobody declares the slot `actions.nowhere`"),
     ],
 )
@@ -217,6 +222,23 @@ def test_a_parameter_that_hides_a_field_is_an_error(install):
     )
 
     assert "its parameter `title` would hide Product's own" in failed(install, "bad")
+
+
+def test_quotes_and_comments_of_an_arm_are_not_read_as_sql(install):
+    install(
+        "fine",
+        """
+        @hookimpl
+        def forgecore_fragments(ctx):
+            yield Fragment(slot="actions.create.ctes", template="PACKAGE:x.mako")
+        """,
+        {"x.mako": "fine (a) AS (\n-- it's (one\nSELECT ')''(' || '%%' /* ( */ FROM new\n)\n"},
+    )
+    install.use("fine")
+
+    install.project.ok("build")
+
+    assert "fine (a) AS (" in install.project.read("shop/gen/actions/product.py")
 
 
 def test_a_missing_template_is_named(install):
@@ -261,7 +283,11 @@ def test_an_arm_comes_with_its_parameters_and_imports(install):
 
 
 @pytest.mark.parametrize(
-    "path", ["../x.py", "/etc/x.py", "gen/../../x.py", "resources/x.py", "gen/a b.py", "x.py"]
+    "path",
+    [
+        *("../x.py", "/etc/x.py", "gen/../../x.py", "resources/x.py", "gen/a b.py", "x.py"),
+        *("gen//x.py", "gen/./x.py", f"gen/{'x' * 300}.py"),
+    ],
 )
 def test_a_plugin_writes_under_gen_alone(install, path):
     install("bad", f"""
@@ -396,3 +422,195 @@ def test_a_plugins_commands_are_found(install):
     assert install.project.ok("greet") == "hello from shop\n"
     assert "greet" in install.project.ok("--help")
     assert install.project.run("nothing-like-it").returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("paths", "said"),
+    [
+        (["gen/x/a.py", "gen/x/a.py"], "`gen/x/a.py` is written by plugin `one`"),
+        (["gen/x", "gen/x/a.py"], "stands below `gen/x`, which is a file of plugin `one`"),
+        (["gen/models"], "stands below `gen/models`, which is a file of plugin `one`"),
+    ],
+)
+def test_a_plugin_that_is_in_its_own_way_or_in_the_core_s_is_told(install, paths, said):
+    install("one", f"""
+        @hookimpl
+        def forgecore_render(ctx):
+            for path in {paths!r}:
+                yield GeneratedFile(path=path, template="PACKAGE:x.mako", view=None)
+        """, {"x.mako": "x = 1\n"})  # fmt: skip
+
+    assert said in failed(install, "one")
+
+
+@pytest.mark.parametrize(
+    ("hook", "answer"),
+    [
+        (
+            "render",
+            "GeneratedFile(path=__import__('pathlib').Path('gen/x.py'), template='a:b', view=1)",
+        ),
+        ("render", "GeneratedFile(path='gen/x.py', template=None, view=1)"),
+        ("render", "GeneratedFile(path='gen/x.py', template='a:b', view=1, imports=['json'])"),
+        ("render", "GeneratedFile(path='gen/x.py', template='a:b', view=1, imports=[Import(3)])"),
+        ("render", "GeneratedFile(path='gen/x.py', template='a:b', view=1, slots=['x'])"),
+        ("render", "Slot(name='x', language='cobol', doc='')"),
+        ("fragments", "Fragment(slot=None, template='a:b')"),
+        ("fragments", "Fragment(slot='x', template='a:b', params={'x': 3})"),
+        ("fragments", "Fragment(slot='x', template='a:b', resource=ctx.resources[0])"),
+        ("scaffold", "ScaffoldFile(path=3, template='a:b', view=1)"),
+        ("check", "Diagnostic('bad/x', 'schema/a.toml:1', 'text')"),
+        ("check", "Diagnostic('bad/x', None, 3)"),
+        ("transform", "__import__('attrs').evolve(ctx.ir, resources=('Product',))"),
+        ("options", "ResourceOptions(3, View)"),
+        ("options", "FieldOptions('View')"),
+        ("field_types", "FieldType(name='x', python=1, sql=1, rule=1, value=1)"),
+        ("migrations", "Migration(number='1', name='x', sql='')"),
+    ],
+)
+def test_what_an_answer_holds_is_checked_where_the_plugin_made_it(install, hook, answer):
+    install("bad", f"@hookimpl\ndef forgecore_{hook}(ctx):\n    return {answer}\n")
+    install.use("bad")
+
+    command = ["migrate", "up"] if hook == "migrations" else ["build"]
+    done = install.project.run(*command)
+
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert re.search(
+        rf"plugin `bad` \(forgecore-bad 1.2.3\): forgecore_{hook} raised \w+: .* "
+        r"\(at \S+/forgecore_forgecore_bad/plugin.py:\d+\)",
+        done.stderr,
+        re.DOTALL,
+    )
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("class Plain: pass\nANSWER = Plain", "gave Plain, which is no attrs class"),
+        (
+            "@frozen\nclass Odd:\n    x: 'Missing'\nANSWER = Odd",
+            "gave Odd, whose annotations raise",
+        ),
+    ],
+)
+@pytest.mark.parametrize(
+    ("hook", "answer"),
+    [("config", "ANSWER"), ("options", "FieldOptions(ANSWER)"),
+     ("options", "ResourceOptions('x', ANSWER)")],
+)  # fmt: skip
+def test_a_class_of_options_that_cannot_be_read_is_told(install, hook, answer, code, said):
+    install("bad", f"{code}\n@hookimpl\ndef forgecore_{hook}(ctx):\n    return {answer}\n")
+
+    assert f"plugin `bad` (forgecore-bad 1.2.3): forgecore_{hook} {said}" in failed(install, "bad")
+
+
+@pytest.mark.parametrize("order", ["'jobs'", "Order(after='jobs')", "Order(before=(3,))"])
+def test_an_order_that_is_none_is_told(install, order):
+    install("bad", f"forgecore_order = {order}\n")
+
+    assert "plugin `bad` (forgecore-bad 1.2.3)" in failed(install, "bad")
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("ResourceOptions('extra', View)", "the table `extra` is declared by plugin `a`"),
+        ("FieldOptions(View)", "the key `name` is declared by plugin `a`"),
+        ("ResourceOptions('fields', View)", "the table `fields` is declared by the core"),
+    ],
+)
+def test_what_two_declare_is_nobody_s(install, code, said):
+    for name in ("a", "b"):
+        install(name, f"@hookimpl\ndef forgecore_options(ctx):\n    return {code}\n")
+
+    told = failed(install, "a", "b")
+
+    assert f"error[duplicate]: {said}" in told
+    assert "and by plugin `b` (forgecore-b 1.2.3)" in told
+
+
+def test_a_section_or_type_of_the_core_stays_the_core_s(install):
+    section = "@hookimpl\ndef forgecore_config(ctx):\n    return View\n"
+    install("database", section)
+    install("types", TYPE.format(change="name='string'"))
+
+    told = failed(install, "database", "types")
+
+    assert "the section `database` is declared by the core and by plugin `database`" in told
+    assert "the field type `string` is declared by plugin `data` (forgecore" in told
+
+
+TYPE = """
+@hookimpl
+def forgecore_field_types(ctx):
+    given = dict(
+        name="color", python=lambda field: Code("str"), sql=lambda field: "text",
+        rule=lambda field: Code("rules.text()", (Import("forgecore.runtime", "rules"),)),
+        value=lambda field, value: value, keys=frozenset({{"min", "max"}}),
+    )
+    yield FieldType(**given | dict({change}))
+"""
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("python=lambda field: 1 / 0", "`python` raised ZeroDivisionError"),
+        ("python=lambda field: 'str'", "`python` gave str"),
+        ("sql=lambda field: None", "`sql` gave NoneType"),
+        ("check=lambda field, column: field.nothing", "`check` raised AttributeError"),
+        ("rule=lambda field: Code('rules.missing()')", "its rule raised NameError"),
+        ("rule=lambda field: Code('lambda value: 1 / 0')", "its rule raised ZeroDivisionError"),
+        ("rule=lambda field: Code('(')", "its rule raised SyntaxError"),
+        ("value=lambda field, value: value.nothing", "`value` raised AttributeError"),
+        ("value=lambda field, value: object(), rule=lambda field: Code('lambda value: None')",
+         "its values have no order"),
+    ],
+)  # fmt: skip
+def test_a_field_type_that_fails_inside_names_its_plugin(install, change, said):
+    install("bad", TYPE.format(change=change))
+    install.project.write(
+        "schema/product.toml",
+        '[resource]\nname = "Product"\n[fields]\n'
+        'tint = { type = "color", min = "a", max = "b", default = "a" }\n',
+    )
+
+    told = failed(install, "bad")
+
+    assert f"plugin `bad` (forgecore-bad 1.2.3): field type `color`: {said}" in told
+
+
+def test_a_name_that_an_import_of_a_plugin_would_hide_is_told_at_the_resource(install):
+    install(
+        "typing",
+        """
+        @hookimpl
+        def forgecore_fragments(ctx):
+            yield Fragment(
+                slot="actions.module", template="PACKAGE:x.mako", imports=[Import("typing", "Product")]
+            )
+        """,
+        {"x.mako": "x = 1\n"},
+    )
+
+    told = failed(install, "typing")
+
+    assert (
+        "schema/product.toml:2:8: error[name-collision]: in gen/actions/product.py `Product`"
+        in told
+    )
+
+
+@pytest.mark.parametrize("package", ["json", "psycopg", "forgecore", "email.shop"])
+def test_a_package_that_would_hide_a_module_is_told(install, package):
+    install.project.write(
+        "forge.toml", f'[project]\nname = "shop"\npackage = "{package}"\nplugins = []\n'
+    )
+
+    done = install.project.run("build")
+
+    top = package.partition(".")[0]
+    assert done.returncode == 1
+    assert f"forge.toml:3:11: error[bad-name]: the package `{top}` would hide" in done.stderr

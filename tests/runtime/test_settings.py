@@ -91,6 +91,17 @@ def test_every_command_names_a_bad_variable(project, command):
         assert "Traceback" not in done.stderr
 
 
+def test_every_fault_of_a_variable_is_told(project):
+    done = project.run("build", env={"FORGE_JOBS_QUEUES": "default=0,mail,a b=1,x=y,d=2"})
+
+    assert [line.partition("FORGE_JOBS_QUEUES: ")[2] for line in done.stderr.splitlines()[:-1]] == [
+        "`mail` must be written name=value",
+        "`x` must be a whole number",
+        "`default` must be at least 1",
+        "`a b` is no queue's name: 1 to 127 letters, digits and _ . : -",
+    ]
+
+
 def test_the_runtime_names_every_bad_variable_at_once(project, monkeypatch):
     monkeypatch.setenv("FORGE_PROJECT_DIR", str(project.folder))
     for name, text in BAD.items():

@@ -10,6 +10,7 @@ from forgecore.runtime import (
     DatabaseUnavailableError,
     InvalidReferenceError,
     RetryableError,
+    TransactionEndedError,
     connect,
     connect_async,
 )
@@ -101,7 +102,7 @@ def test_a_transaction_cannot_be_used_after_its_end(db):
         pass
 
     for ended in (tx, inner):
-        with pytest.raises(psycopg.ProgrammingError, match="has ended"):
+        with pytest.raises(TransactionEndedError, match="has ended"):
             ended.execute("SELECT 1")
 
 
