@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
@@ -27,14 +28,23 @@ class Server:
 
     def database(self, name: str, template: str | None = None) -> str:
         made = f'CREATE DATABASE "{name}"' + (f' TEMPLATE "{template}"' if template else "")
+        self.drop(name)
         with psycopg.connect(self.url, autocommit=True) as conn:
-            conn.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)'.encode())
             conn.execute(made.encode())
         return self.of(name)
 
     def drop(self, name: str) -> None:
         with psycopg.connect(self.url, autocommit=True) as conn:
-            conn.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)'.encode())
+            for left in range(50, -1, -1):
+                try:
+                    conn.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)'.encode())
+                except psycopg.errors.InsufficientPrivilege:
+                    # An autovacuum is in it: a superuser's process, which soon ends.
+                    if not left:
+                        raise
+                    time.sleep(0.2)
+                else:
+                    return
 
     def of(self, name: str) -> str:
         parts = urlsplit(self.url)
