@@ -455,7 +455,7 @@ def test_actions_import_without_what_the_user_owns(own_shop):
 
 def test_arguments_have_exactly_these_keys_and_come_back(shop, tenant):
     from forgecore_jobs.arguments import to_json
-    from forgecore_jobs.engine.execute import _CONVERTER
+    from forgecore_jobs.engine.decode import _CONVERTER
     from shop.gen.actions.product import NotifyNewProductArgs
 
     args = NotifyNewProductArgs(resource_id=uuid.uuid4(), tenant_id=tenant)

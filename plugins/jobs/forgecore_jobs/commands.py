@@ -1,16 +1,51 @@
-"""`forgecore jobs`."""
+"""`forgecore jobs`: work, and what an operator sees and does."""
 
+import importlib.resources
+import json
 import sys
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from typing import Any, Final, TypeVar, cast
+from uuid import UUID
 
 import click
+import psycopg
+from psycopg import Connection
 
 from forgecore.cli.database import needed_database
 from forgecore.cli.project import EnvironmentFailedError
 from forgecore.runtime import NotMigratedError
-from forgecore.runtime.settings import DatabaseSettings, project_package, read_section
-from forgecore_jobs.engine.discover import WorkersError
+from forgecore.runtime.settings import (
+    DatabaseSettings,
+    parse_duration,
+    project_package,
+    read_section,
+)
+from forgecore_jobs import doctor, operate
+from forgecore_jobs.engine.discover import WorkersError, find_workers
 from forgecore_jobs.engine.logs import configure_logs
+from forgecore_jobs.engine.processes import run_processes
 from forgecore_jobs.engine.run import Engine, work
+from forgecore_jobs.operate import STATES, Filter, Row
+from forgecore_jobs.settings import JobsSettings
+
+F = TypeVar("F", bound=Callable[..., Any])
+_WIDEST: Final = 40
+
+
+class _Duration(click.ParamType[timedelta]):
+    name = "duration"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> timedelta:
+        if isinstance(value, timedelta):
+            return value
+        try:
+            return parse_duration(str(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
 
 
 @click.group()
@@ -22,19 +57,26 @@ def jobs() -> None:
 
 
 @jobs.command("work")
-def work_command() -> None:
-    """Run the jobs of every queue until SIGTERM or Ctrl-C.
+@click.option(
+    "--processes", type=click.IntRange(1), default=1, help="How many, each with the limits."
+)
+def work_command(processes: int) -> None:
+    """Run the jobs of every queue until SIGTERM or Ctrl-C; a second one ends the grace.
 
-    Example: forgecore jobs work
+    Example: forgecore jobs work --processes 2
     """
     configure_logs()
     needed_database()
+    limits = read_section(JobsSettings, "jobs").limits
+    if processes > 1:
+        most = sum(limits.values()) * processes
+        click.echo(f"{processes} processes, up to {most} jobs at once", err=True)
+        sys.exit(run_processes(processes))
     try:
         engine = Engine(project_package())
     except WorkersError as error:
         click.echo(f"error[jobs/workers]: {error}", err=True)
         sys.exit(1)
-    limits = engine.settings.limits
     pool = read_section(DatabaseSettings, "database").pool
     shown = ", ".join(f"{queue} {limit}" for queue, limit in limits.items())
     click.echo(
@@ -46,3 +88,369 @@ def work_command() -> None:
         work(engine)
     except NotMigratedError as error:
         raise EnvironmentFailedError(str(error)) from error
+
+
+def _filtered(command: F) -> F:
+    """Add the options that say which jobs are meant."""
+    options = (
+        click.argument("ids", nargs=-1, type=int),
+        click.option("--queue", help="Of this queue."),
+        click.option("--kind", help="Of this kind."),
+        click.option(
+            "--state", "states", multiple=True, type=click.Choice(STATES), help="Repeatable."
+        ),
+        click.option("--tenant", type=click.UUID, help="Of this tenant."),
+        click.option("--older-than", "age", type=_Duration(), help="Enqueued longer ago: 30m, 2d."),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+@jobs.command("list")
+@_filtered
+@click.option("--since", type=_Duration(), default="1d", help="How far back finished ones go.")
+@click.option("--limit", type=click.IntRange(1), default=50, show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="One JSON array.")
+def list_command(since: timedelta, limit: int, as_json: bool, **which: Any) -> None:  # noqa: ANN401
+    """List jobs, the newest first.
+
+    Example: forgecore jobs list --state discarded --kind send_mail
+    """
+    with _connected() as conn:
+        rows = operate.listed(conn, Filter(**which), since, limit)
+    _print(rows, as_json=as_json, empty="no jobs")
+
+
+@jobs.command()
+@click.argument("job_id", type=int)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+def show(job_id: int, as_json: bool) -> None:
+    """Show everything about a job, its errors included.
+
+    Example: forgecore jobs show 42
+    """
+    with _connected() as conn:
+        row = operate.shown(conn, job_id)
+    if row is None:
+        raise click.ClickException(f"there is no job {job_id}")
+    if as_json:
+        click.echo(_json(row))
+        return
+    for name, value in row.items():
+        if name != "errors":
+            click.echo(f"{name:<13} {_cell(value)}")
+    for error in row["errors"]:
+        click.echo(
+            f"\nattempt {error['attempt']} at {error['at']}: {error['error']}: {error['message']}"
+        )
+        click.echo(error["traceback"].rstrip())
+
+
+@jobs.command()
+@click.argument("kind")
+@click.option(
+    "--args", "arguments", default="{}", show_default=True, help="The arguments, as JSON."
+)
+@click.option("--queue", default="default", show_default=True)
+@click.option("--tenant", type=click.UUID)
+@click.option(
+    "--run-at", type=click.DateTime(["%Y-%m-%dT%H:%M:%S%z"]), help="2026-01-31T08:00:00+00:00"
+)
+@click.option("--priority", type=click.IntRange(0, 9), default=5, show_default=True)
+@click.option("--max-attempts", type=click.IntRange(1))
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+def enqueue(  # noqa: PLR0917 -- click passes options by name
+    kind: str,
+    arguments: str,
+    queue: str,
+    tenant: UUID | None,
+    run_at: datetime | None,
+    priority: int,
+    max_attempts: int | None,
+    as_json: bool,
+) -> None:
+    """Write a job by hand and print its id.
+
+    Example: forgecore jobs enqueue send_mail --args '{"user_id": 1}'
+    """
+    try:
+        args: object = json.loads(arguments)
+    except ValueError as error:
+        raise click.BadParameter(f"no JSON: {error}", param_hint="--args") from error
+    if not isinstance(args, dict):
+        raise click.BadParameter("must be a JSON object", param_hint="--args")
+    given = {
+        "queue": queue,
+        "tenant_id": tenant,
+        "priority": priority,
+        "max_attempts": max_attempts,
+        "run_at": run_at,
+    }
+    with _connected() as conn:
+        known = {name: value for name, value in given.items() if value is not None}
+        job_id = operate.enqueued(conn, kind, cast("dict[str, Any]", args), known)
+    click.echo(_json({"id": job_id}) if as_json else job_id)
+
+
+def _bulk(command: F) -> F:
+    """Add the options of a command that changes many jobs."""
+    for option in (
+        click.option("--json", "as_json", is_flag=True, help="One JSON object."),
+        click.option("--dry-run", is_flag=True, help="Only say which jobs are meant."),
+        click.option("--all", "everything", is_flag=True, help="Without any filter: every job."),
+    ):
+        command = option(command)
+    return _filtered(command)
+
+
+def _meant(which: Mapping[str, Any], *, everything: bool) -> Filter:
+    made = Filter(**which)
+    if made.is_empty and not everything:
+        raise click.UsageError("say which jobs: ids, a filter, or --all")
+    return made
+
+
+@jobs.command()
+@_bulk
+def retry(as_json: bool, dry_run: bool, everything: bool, **which: Any) -> None:  # noqa: ANN401
+    """Run jobs now: discarded and cancelled ones come back, waiting ones wait no longer.
+
+    Example: forgecore jobs retry --state discarded --kind send_mail --dry-run
+    """
+    with _connected() as conn:
+        ids = operate.retried(conn, _meant(which, everything=everything), dry_run=dry_run)
+    if as_json:
+        click.echo(_json({"retried": ids, "dry_run": dry_run}))
+    else:
+        click.echo(f"{'would retry' if dry_run else 'retried'} {len(ids)} jobs{_shown(ids)}")
+
+
+@jobs.command()
+@_bulk
+def cancel(as_json: bool, dry_run: bool, everything: bool, **which: Any) -> None:  # noqa: ANN401
+    """End jobs: waiting ones at once, running ones by their worker within a second.
+
+    Example: forgecore jobs cancel --queue imports --older-than 2d
+    """
+    with _connected() as conn:
+        meant = _meant(which, everything=everything)
+        waited, running = operate.cancelled(conn, meant, dry_run=dry_run)
+    if as_json:
+        click.echo(_json({"cancelled": waited, "asked": running, "dry_run": dry_run}))
+        return
+    click.echo(f"{'would cancel' if dry_run else 'cancelled'} {len(waited)} jobs{_shown(waited)}")
+    if running:
+        click.echo(
+            f"{'would ask' if dry_run else 'asked'} {len(running)} that run{_shown(running)}"
+        )
+
+
+def _target(queue: str | None, kind: str | None) -> tuple[str, str]:
+    if (queue is None) == (kind is None):
+        raise click.UsageError("say --queue or --kind")
+    return ("queue", queue) if queue is not None else ("kind", str(kind))
+
+
+@jobs.command()
+@click.option("--queue")
+@click.option("--kind")
+def pause(queue: str | None, kind: str | None) -> None:
+    """Let no worker begin jobs of a queue or kind; what runs goes on.
+
+    Example: forgecore jobs pause --queue imports
+    """
+    what, name = _target(queue, kind)
+    with _connected() as conn:
+        operate.pause(conn, what, name)
+    click.echo(f"{what} {name} is paused")
+
+
+@jobs.command()
+@click.option("--queue")
+@click.option("--kind")
+def resume(queue: str | None, kind: str | None) -> None:
+    """End a pause.
+
+    Example: forgecore jobs resume --queue imports
+    """
+    what, name = _target(queue, kind)
+    with _connected() as conn:
+        was = operate.resume(conn, what, name)
+    click.echo(f"{what} {name} {'goes on' if was else 'was not paused'}")
+
+
+@jobs.command()
+@click.option("--dry-run", is_flag=True, help="Only say what would go.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON array.")
+def prune(dry_run: bool, as_json: bool) -> None:
+    """Drop finished jobs that are older than [jobs.keep] says; workers do so by themselves.
+
+    Example: forgecore jobs prune --dry-run
+    """
+    with _connected() as conn:
+        conn.execute("SELECT forge.jobs_partition()")
+        rows = operate.pruned(conn, read_section(JobsSettings, "jobs").kept, dry_run=dry_run)
+    _print(
+        [row for row in rows if row["rows"] or not row["part"].endswith("_rest")],
+        as_json=as_json,
+        empty="nothing is old enough",
+    )
+
+
+@jobs.command()
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+def stats(as_json: bool) -> None:
+    """Show queues, workers, limits, the table's health and who holds the oldest snapshot.
+
+    Example: forgecore jobs stats --json
+    """
+    settings = read_section(JobsSettings, "jobs")
+    with _connected() as conn:
+        found = {row["queue"]: row for row in operate.queues(conn)}
+        workers = operate.workers(conn)
+        table, snapshot = operate.table(conn), operate.oldest_snapshot(conn)
+        paused = operate.paused_kinds(conn)
+    counts = ("available", "scheduled", "retryable", "running")
+    none = {**dict.fromkeys(counts, 0), "oldest_wait_s": None, "paused": False}
+    queues = [
+        {**none, **found.get(queue, {}), "queue": queue, "limit": settings.limits.get(queue)}
+        for queue in sorted({*settings.limits, *found})
+    ]
+    timeouts = {kind: limit for one in workers for kind, limit in one["timeouts"].items()}
+    if as_json:
+        whole = {
+            "queues": queues,
+            "workers": workers,
+            "timeouts": timeouts,
+            "paused_kinds": paused,
+            "table": table,
+            "oldest_snapshot": snapshot,
+        }
+        click.echo(_json(whole))
+        return
+    columns = ("queue", "limit", *counts, "oldest_wait_s", "paused")
+    _print([{name: row[name] for name in columns} for row in queues], as_json=False, empty="")
+    click.echo()
+    kept = ("id", "host", "pid", "version", "beaten_s_ago", "lost_slots")
+    _print(
+        [{name: row[name] for name in kept} for row in workers],
+        as_json=False,
+        empty="no worker runs",
+    )
+    click.echo()
+    limits = ", ".join(f"{kind} {limit:g} s" for kind, limit in sorted(timeouts.items()))
+    click.echo(f"time limits: {limits or 'none of a worker; a job may have its own'}")
+    if paused:
+        click.echo(f"paused kinds: {', '.join(paused)}")
+    click.echo(
+        f"live jobs: {table['bytes'] // 1024} KiB, {table['dead']} dead rows; finished: "
+        f"{table['finished_bytes'] // 1024} KiB in {table['partitions']} partitions"
+    )
+    if snapshot:
+        age = f", {snapshot['age_s']:.0f} s" if snapshot["age_s"] is not None else ""
+        what = f"{snapshot['what']} {snapshot['name']}{age}, {snapshot['application_name'] or '-'}"
+        click.echo(f"oldest snapshot: {what}: {_cell(snapshot['query'])}")
+
+
+@jobs.command("doctor")
+@click.option("--json", "as_json", is_flag=True, help="One JSON array.")
+def doctor_command(as_json: bool) -> None:
+    """Look for what is wrong: tables, partitions, workers, kinds, clocks; exit 1 if anything is.
+
+    Example: forgecore jobs doctor
+    """
+    try:
+        kinds = sorted(find_workers(project_package()))
+    except WorkersError as error:
+        click.echo(f"error[jobs/workers]: {error}", err=True)
+        sys.exit(1)
+    limits = read_section(JobsSettings, "jobs").limits
+    with _connected() as conn:
+        found = list(doctor.findings(conn, migration_texts(), kinds, limits))
+    if as_json:
+        rows = [
+            {"check": one.check, "ok": one.ok, "text": one.text, "remedy": one.remedy}
+            for one in found
+        ]
+        click.echo(_json(rows))
+    else:
+        for one in found:
+            remedy = f" -> {one.remedy}" if one.remedy else ""
+            click.echo(f"{'ok   ' if one.ok else 'WRONG'} {one.check:<11} {one.text}{remedy}")
+    sys.exit(0 if all(one.ok for one in found) else 1)
+
+
+def migration_texts() -> list[str]:
+    """Return the SQL that makes the jobs' tables, in order."""
+    folder = importlib.resources.files("forgecore_jobs").joinpath("migrations")
+    paths = sorted(
+        (path for path in folder.iterdir() if path.name.endswith(".sql")), key=lambda p: p.name
+    )
+    return [path.read_text(encoding="utf-8") for path in paths]
+
+
+@contextmanager
+def _connected() -> Generator[Connection[Any]]:
+    with psycopg.connect(needed_database(), autocommit=True, prepare_threshold=None) as conn:
+        try:
+            yield conn
+        except (
+            psycopg.errors.UndefinedTable,
+            psycopg.errors.UndefinedFunction,
+            psycopg.errors.UndefinedColumn,
+            psycopg.errors.InvalidSchemaName,
+        ) as error:
+            text = "the jobs' tables are not in the database: run `forgecore migrate up`"
+            raise EnvironmentFailedError(text) from error
+
+
+def _print(rows: Sequence[Row], *, as_json: bool, empty: str) -> None:
+    if as_json:
+        click.echo(_json(rows))
+        return
+    if not rows:
+        if empty:
+            click.echo(empty)
+        return
+    cells = [list(rows[0]), *([_cell(value) for value in row.values()] for row in rows)]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
+    for row in cells:
+        click.echo(
+            "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()
+        )
+
+
+def _cell(value: object) -> str:
+    match value:
+        case None:
+            return "-"
+        case bool():
+            return "yes" if value else "no"
+        case float():
+            return f"{value:.1f}"
+        case datetime():
+            return value.isoformat(sep=" ", timespec="seconds")
+        case dict() | list():
+            return json.dumps(value, default=str)
+        case _:
+            return str(value)
+
+
+def _shown(ids: Iterable[int]) -> str:
+    text = ", ".join(str(one) for one in ids)
+    if len(text) > _WIDEST:
+        text = text[:_WIDEST].rpartition(",")[0] + ", ..."
+    return f": {text}" if text else ""
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, default=_plain)
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    return str(value)

@@ -1,8 +1,8 @@
 """A job as its worker sees it, and how a run can end."""
 
 from collections.abc import Mapping
-from datetime import timedelta
-from typing import Any, ClassVar, Final, Protocol, TypeVar
+from datetime import datetime, timedelta
+from typing import Any, ClassVar, Final, NamedTuple, Protocol, TypeVar
 from uuid import UUID
 
 from attrs import field, frozen
@@ -43,9 +43,11 @@ class JobArgs(Protocol):
 A = TypeVar("A", bound=JobArgs)
 
 
-@frozen(kw_only=True)
-class Claim:
-    """A job that this process runs. `(id, attempt)` is what its outcome is fenced by."""
+class Claim(NamedTuple):
+    """A job that this process runs. `(id, attempt)` is what its outcome is fenced by.
+
+    A named tuple, since one is made for every job that runs.
+    """
 
     id: int
     kind: str
@@ -57,6 +59,9 @@ class Claim:
     failures: int
     max_attempts: int
     backoff: str | None
+    timeout: timedelta | None
+    priority: int
+    run_at: datetime
     worker_id: int
 
 
@@ -140,4 +145,11 @@ class Again:
     failure: Failure | None = None
 
 
-Outcome = Finished | Again
+@frozen(kw_only=True)
+class GivenBack:
+    """The job waits for another process, as if this one had never claimed it."""
+
+    failure: Failure | None = None
+
+
+Outcome = Finished | Again | GivenBack

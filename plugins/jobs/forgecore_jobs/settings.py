@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any, Final, Literal
 
 from attrs import Attribute, field, frozen, validators
@@ -10,6 +11,13 @@ from forgecore.runtime.settings import LimitError
 
 DEFAULT_QUEUE: Final = "default"
 DEFAULT_LIMIT: Final = 100
+KEPT: Final[Mapping[str, timedelta]] = {
+    "completed": timedelta(days=7),
+    "discarded": timedelta(days=90),
+    "cancelled": timedelta(days=30),
+}
+"""How long finished jobs are kept, by state, where [jobs.keep] says nothing."""
+
 _QUEUE: Final = re.compile(r"[A-Za-z0-9_.:-]{1,127}")
 
 
@@ -24,7 +32,24 @@ def _queues(_settings: object, _attribute: "Attribute[Any]", queues: Mapping[str
         raise LimitError(faults)
 
 
-def _no_queues() -> Mapping[str, int]:
+def _keep(_settings: object, _attribute: "Attribute[Any]", keep: Mapping[str, timedelta]) -> None:
+    known = ", ".join(KEPT)
+    faults = {name: f"is no state that a job ends in: {known}" for name in keep if name not in KEPT}
+    faults |= {
+        name: "must be at least a day"
+        for name, time in keep.items()
+        if name in KEPT and time < timedelta(days=1)
+    }
+    if faults:
+        raise LimitError(faults)
+
+
+def _not_negative(_settings: object, attribute: "Attribute[Any]", value: timedelta) -> None:
+    if value < timedelta(0):
+        raise ValueError(f"'{attribute.name}' must not be negative")
+
+
+def _nothing() -> Mapping[str, Any]:
     return {}
 
 
@@ -32,16 +57,27 @@ def _no_queues() -> Mapping[str, int]:
 class JobsSettings:
     """The section [jobs].
 
-    `queues` maps a queue to how many of its jobs one worker process runs at once.
+    `queues` maps a queue to how many of its jobs one worker process runs at once. `grace` is
+    what running jobs have to end after SIGTERM. `listen` lets a sleeping worker be woken by
+    NOTIFY instead of its next poll. `keep` maps the state that a job ended in to how long it
+    is kept.
     """
 
     carrier: Literal["postgres"] = "postgres"
     max_attempts: int = field(
         default=25, validator=validators.and_(validators.ge(1), validators.le((1 << 31) - 1))
     )
-    queues: Mapping[str, int] = field(factory=_no_queues, validator=_queues)
+    queues: Mapping[str, int] = field(factory=_nothing, validator=_queues)
+    grace: timedelta = field(default=timedelta(seconds=30), validator=_not_negative)
+    listen: bool = True
+    keep: Mapping[str, timedelta] = field(factory=_nothing, validator=_keep)
 
     @property
     def limits(self) -> Mapping[str, int]:
         """Every queue with its limit; `default` is there when nobody names it."""
         return {DEFAULT_QUEUE: DEFAULT_LIMIT, **self.queues}
+
+    @property
+    def kept(self) -> Mapping[str, timedelta]:
+        """How long finished jobs are kept, for every state that a job ends in."""
+        return {**KEPT, **self.keep}

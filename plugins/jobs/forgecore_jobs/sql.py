@@ -13,116 +13,46 @@ def insert_head(columns: Iterable[LiteralString]) -> LiteralString:
 
 
 REGISTER: Final = """
-INSERT INTO forge.job_workers (host, pid)
-VALUES (%(host)s, %(pid)s)
+INSERT INTO forge.job_workers (host, pid, version, limits, kinds, timeouts)
+VALUES (%(host)s, %(pid)s, %(version)s, %(limits)s, %(kinds)s, %(timeouts)s)
 RETURNING id"""
 
 BEAT: Final = """
 UPDATE forge.job_workers
-SET beat_at = clock_timestamp()
+SET beat_at = clock_timestamp(), lost_slots = %(lost_slots)s
 WHERE id = %(worker)s
 RETURNING id"""
 
-# What still runs when a process has to go is given back; no failure is counted.
 LEAVE: Final = """
-WITH gone AS (
-    DELETE FROM forge.job_workers WHERE id = %(worker)s
-)
-UPDATE forge.jobs
-SET worker_id = NULL, started_at = NULL
-WHERE worker_id = %(worker)s
-RETURNING id, kind, attempt"""
+DELETE FROM forge.job_workers WHERE id = %(worker)s"""
 
-# Locking the process's own entry keeps out a claim of one that was taken for dead meanwhile.
 CLAIM: Final = """
-WITH alive AS (
-    SELECT id FROM forge.job_workers WHERE id = %(worker)s FOR KEY SHARE
-), claimed AS (
-    SELECT id
-    FROM forge.jobs
-    WHERE EXISTS (SELECT FROM alive)
-        AND worker_id IS NULL
-        AND queue = %(queue)s
-        AND run_at <= now()
-        AND kind = ANY(%(kinds)s)  -- another process may know the others
-    ORDER BY priority, run_at, id
-    LIMIT %(limit)s
-    FOR UPDATE SKIP LOCKED
-)
-UPDATE forge.jobs AS job
-SET
-    attempt = job.attempt + 1,
-    worker_id = %(worker)s,
-    started_at = now(),
-    max_attempts = coalesce(job.max_attempts, %(max_attempts)s)
-FROM claimed
-WHERE job.id = claimed.id
-RETURNING
-    job.id, job.kind, job.queue, job.args, job.tenant_id, job.metadata, job.attempt,
-    job.failures, job.max_attempts, job.backoff, job.priority, job.run_at"""
+SELECT *
+FROM forge.jobs_claim(
+    %(worker)s, %(kinds)s::text[], %(max_attempts)s, %(queues)s::text[], %(limits)s::int[],
+    %(floor_queues)s::text[], %(floor_priorities)s::smallint[], %(floor_times)s::timestamptz[],
+    %(floor_ids)s::bigint[]
+)"""
 
-# Both fences compare with an expression: `worker_id = ..` would match the partial index of
-# running jobs, whose dead entries are then walked at every acknowledgement.
 FINISH: Final = """
-WITH outcome AS (
-    SELECT *
-    FROM unnest(
-        %(ids)s::bigint[], %(attempts)s::int[], %(workers)s::bigint[], %(states)s::text[],
-        %(errors)s::text[], %(messages)s::text[], %(tracebacks)s::text[]
-    ) AS outcome (id, attempt, worker_id, state, error, message, traceback)
-), gone AS (
-    DELETE FROM forge.jobs AS job
-    USING outcome
-    WHERE job.id = outcome.id
-        AND job.attempt = outcome.attempt  -- who lost the lease finishes nothing
-        AND coalesce(job.worker_id, 0) = outcome.worker_id
-    RETURNING job.*, outcome.state, outcome.error, outcome.message, outcome.traceback
-), errors AS (
-    INSERT INTO forge.job_errors (job_id, attempt, error, message, traceback)
-    SELECT id, attempt, error, message, traceback FROM gone WHERE error IS NOT NULL
-)
-INSERT INTO forge.jobs_finished (
-    id, kind, queue, args, tenant_id, metadata, run_at, enqueued_at, priority, max_attempts,
-    timeout, backoff, attempt, failures, kills, started_at, state
-)
-SELECT
-    id, kind, queue, args, tenant_id, metadata, run_at, enqueued_at, priority, max_attempts,
-    timeout, backoff, attempt, failures + (error IS NOT NULL)::int, kills, started_at, state
-FROM gone
-RETURNING id"""
+SELECT forge.jobs_finish(
+    %(ids)s::bigint[], %(attempts)s::int[], %(workers)s::bigint[], %(states)s::text[],
+    %(errors)s::text[], %(messages)s::text[], %(tracebacks)s::text[]
+)"""
 
 AGAIN: Final = """
-WITH outcome AS (
-    SELECT *
-    FROM unnest(
-        %(ids)s::bigint[], %(attempts)s::int[], %(workers)s::bigint[], %(delays)s::interval[],
-        %(errors)s::text[], %(messages)s::text[], %(tracebacks)s::text[]
-    ) AS outcome (id, attempt, worker_id, delay, error, message, traceback)
-), waiting AS (
-    UPDATE forge.jobs AS job
-    SET
-        worker_id = NULL,
-        started_at = NULL,
-        run_at = now() + outcome.delay,
-        failures = job.failures + (outcome.error IS NOT NULL)::int
-    FROM outcome
-    WHERE job.id = outcome.id
-        AND job.attempt = outcome.attempt
-        AND coalesce(job.worker_id, 0) = outcome.worker_id
-    RETURNING job.id, job.attempt, outcome.error, outcome.message, outcome.traceback
-), errors AS (
-    INSERT INTO forge.job_errors (job_id, attempt, error, message, traceback)
-    SELECT id, attempt, error, message, traceback FROM waiting WHERE error IS NOT NULL
-)
-SELECT id FROM waiting"""
+SELECT forge.jobs_again(
+    %(ids)s::bigint[], %(attempts)s::int[], %(workers)s::bigint[], %(delays)s::interval[],
+    %(errors)s::text[], %(messages)s::text[], %(tracebacks)s::text[]
+)"""
 
 GIVE_BACK: Final = """
 UPDATE forge.jobs AS job
 SET worker_id = NULL, started_at = NULL
-FROM unnest(%(ids)s::bigint[], %(attempts)s::int[]) AS given (id, attempt)
-WHERE job.id = given.id
-    AND job.attempt = given.attempt
-    AND coalesce(job.worker_id, 0) = %(worker)s"""
+FROM unnest(%(ids)s::bigint[], %(attempts)s::int[], %(workers)s::bigint[])
+    AS given (id, attempt, worker_id)
+WHERE job.id = given.id AND job.attempt = given.attempt AND job.worker_id = given.worker_id
+RETURNING job.id"""
 
 # A claim whose reply was lost with the connection is known to the table alone.
 GIVE_BACK_UNKNOWN: Final = """
@@ -134,26 +64,30 @@ WHERE worker_id = %(worker)s
     )
 RETURNING id"""
 
-# A worker that does not beat is dead, or must think so itself. Its row goes first: whoever
-# deletes it rescues its jobs, and nobody else does.
+# A worker that does not beat is dead, or must think so itself. Whoever deletes its row rescues
+# its jobs in the same transaction, and nobody else does.
+LOST_WORKERS: Final = """
+DELETE FROM forge.job_workers
+WHERE id IN (
+    SELECT id FROM forge.job_workers
+    WHERE beat_at < clock_timestamp() - %(lease)s::interval
+        -- nobody could beat while the server was away
+        AND pg_postmaster_start_time() < clock_timestamp() - %(lease)s::interval
+    FOR UPDATE SKIP LOCKED
+)
+RETURNING id"""
+
+ORPHANS: Final = """
+SELECT DISTINCT worker_id
+FROM forge.jobs
+WHERE worker_id IS NOT NULL
+    AND NOT EXISTS (SELECT FROM forge.job_workers WHERE job_workers.id = jobs.worker_id)"""
+
 RESCUE: Final = """
-WITH lost AS (
-    DELETE FROM forge.job_workers
-    WHERE id IN (
-        SELECT id FROM forge.job_workers
-        WHERE beat_at < clock_timestamp() - %(lease)s::interval
-            -- nobody could beat while the server was away
-            AND pg_postmaster_start_time() < clock_timestamp() - %(lease)s::interval
-        FOR UPDATE SKIP LOCKED
-    )
-    RETURNING id
-), job AS (
-    SELECT jobs.*
+WITH job AS (
+    SELECT *
     FROM forge.jobs
-    WHERE worker_id IN (SELECT id FROM lost)
-        OR (worker_id IS NOT NULL AND NOT EXISTS (
-            SELECT FROM forge.job_workers WHERE job_workers.id = jobs.worker_id
-        ))
+    WHERE worker_id = ANY(%(lost)s)
     FOR UPDATE SKIP LOCKED  -- who waits here does not beat
 ), rescued AS (
     UPDATE forge.jobs AS waiting
@@ -172,17 +106,47 @@ WITH lost AS (
     FROM gone
 ), finished AS (
     INSERT INTO forge.jobs_finished (
-        id, kind, queue, args, tenant_id, metadata, run_at, enqueued_at, priority, max_attempts,
-        timeout, backoff, attempt, failures, kills, started_at, state
+        id, run_at, enqueued_at, started_at, tenant_id, timeout, attempt, failures, kills,
+        max_attempts, priority, state, kind, queue, args, metadata, backoff
     )
     SELECT
-        id, kind, queue, args, tenant_id, metadata, run_at, enqueued_at, priority, max_attempts,
-        timeout, backoff, attempt, failures, kills + 1, started_at, 'discarded'
+        id, run_at, enqueued_at, started_at, tenant_id, timeout, attempt, failures, kills + 1,
+        max_attempts, priority, 'discarded', kind, queue, args, metadata, backoff
     FROM gone
 )
 SELECT id, 'rescued' FROM rescued UNION ALL SELECT id, 'discarded' FROM gone"""
 
+# Jobs of unknown kinds gather at the head of their queue; the whole of it is not looked through.
 UNKNOWN_KINDS: Final = """
-SELECT DISTINCT kind
-FROM forge.jobs
-WHERE worker_id IS NULL AND run_at <= now() AND NOT kind = ANY(%(kinds)s)"""
+SELECT DISTINCT head.kind
+FROM unnest(%(queues)s::text[]) AS served (queue)
+CROSS JOIN LATERAL (
+    SELECT kind
+    FROM forge.jobs
+    WHERE queue = served.queue AND worker_id IS NULL AND run_at <= now()
+    ORDER BY priority, run_at, id
+    LIMIT 5000
+) AS head
+WHERE NOT head.kind = ANY(%(kinds)s)"""
+
+CANCELS: Final = """
+SELECT job_id FROM forge.job_cancels WHERE job_id = ANY(%(ids)s)"""
+
+FORGET_CANCELS: Final = """
+DELETE FROM forge.job_cancels
+WHERE NOT EXISTS (SELECT FROM forge.jobs WHERE jobs.id = job_cancels.job_id)"""
+
+PARTITION: Final = """
+SELECT forge.jobs_partition()"""
+
+PRUNE: Final = """
+SELECT part, rows
+FROM forge.jobs_prune(
+    %(completed)s::interval, %(discarded)s::interval, %(cancelled)s::interval, %(dry_run)s
+)"""
+
+SLEEPING: Final = """
+SELECT pg_advisory_lock_shared(1718579831, 1)"""
+
+AWAKE: Final = """
+SELECT pg_advisory_unlock_shared(1718579831, 1)"""

@@ -2,14 +2,26 @@
 
 import inspect
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from functools import cached_property
 from typing import Any, Final, Generic, Protocol, cast, overload
 
-from attrs import frozen
+from attrs import field, frozen
 
 from forgecore_jobs.job import A, AsyncJob, Job
 
 registered: Final[list["Worker[Any]"]] = []
 """Every worker that was declared in this process, in order."""
+
+
+Callback = Callable[[Any, Any, BaseException], object]
+
+
+OnFailure = (
+    Callable[[A, Job, BaseException], None]
+    | Callable[[A, AsyncJob, BaseException], Awaitable[None]]
+)
+"""What is called after a failure: the kind's arguments, a job, what was raised."""
 
 
 @frozen
@@ -18,13 +30,18 @@ class Worker(Generic[A]):
 
     args: type[A]
     function: Callable[[A, Any], Any]
+    timeout: timedelta | None = field(default=None, kw_only=True)
+    on_error: Callback | None = field(default=None, kw_only=True)
+    on_discard: Callback | None = field(default=None, kw_only=True)
+    throws: tuple[type[BaseException], ...] = field(default=(), kw_only=True)
+    retry_when: Callable[[int, BaseException], bool] | None = field(default=None, kw_only=True)
 
-    @property
+    @cached_property
     def kind(self) -> str:
         """The kind whose jobs it runs."""
         return self.args.kind
 
-    @property
+    @cached_property
     def is_async(self) -> bool:
         """Whether the function is a coroutine function."""
         return inspect.iscoroutinefunction(self.function)
@@ -51,14 +68,38 @@ class _Declares(Protocol[A]):
     def __call__(self, function: Callable[[A, AsyncJob], Awaitable[None]]) -> Worker[A]: ...
 
 
-def worker(args: type[A]) -> _Declares[A]:
+def worker(
+    args: type[A],
+    *,
+    timeout: timedelta | None = None,
+    on_error: OnFailure[A] | None = None,
+    on_discard: OnFailure[A] | None = None,
+    throws: type[BaseException] | tuple[type[BaseException], ...] = (),
+    retry_when: Callable[[int, BaseException], bool] | None = None,
+) -> _Declares[A]:
     """Declare the function that runs the jobs of a kind.
 
     It takes the kind's arguments and the job, returns nothing, and may be `async def`.
+
+    `timeout` interrupts a run that takes longer, unless the job's row has another one.
+    `on_error` is called after each failed attempt and `on_discard` when the job is given up,
+    with the arguments, a job whose `tx` commits with the outcome, and the exception; what they
+    raise is logged. `throws` discards at once. `retry_when` is asked with the failures so far
+    and the exception, and discards with False.
     """
+    if timeout is not None and timeout <= timedelta(0):
+        raise ValueError("timeout must be more than nothing")
 
     def declare(function: Callable[[A, Any], Any]) -> Worker[A]:
-        declared = Worker(args, function)
+        declared = Worker(
+            args,
+            function,
+            timeout=timeout,
+            on_error=cast("Callback | None", on_error),
+            on_discard=cast("Callback | None", on_discard),
+            throws=throws if isinstance(throws, tuple) else (throws,),
+            retry_when=retry_when,
+        )
         registered.append(declared)
         return declared
 

@@ -9,6 +9,9 @@ from pathlib import Path
 
 import psutil
 import pytest
+from forgecore_jobs.engine.store import Entry
+
+ENTRY = Entry(limits={"notifications": 9}, kinds=["notify_new_product"], timeouts={})
 
 
 def lines(shop, event):
@@ -535,7 +538,9 @@ def test_waiting_for_a_connection_is_no_failure(shop):
 
 
 def claimed(shop, store, worker):
-    return store.claim(worker, "notifications", ["notify_new_product"], 1, 25)
+    from forgecore_jobs.engine.floors import Claimer
+
+    return Claimer(["notify_new_product"], 25).claim(store, worker, {"notifications": 9})
 
 
 def test_a_process_that_leaves_gives_back_what_it_still_runs(shop):
@@ -543,7 +548,7 @@ def test_a_process_that_leaves_gives_back_what_it_still_runs(shop):
 
     job = shop.enqueue()
     store = Store(shop.url, name="test")
-    worker = store.register()
+    worker = store.register(ENTRY)
     assert claimed(shop, store, worker)
 
     assert store.leave(worker) == [job]
@@ -557,7 +562,7 @@ def test_a_process_that_was_taken_for_dead_claims_nothing(shop):
 
     job = shop.enqueue()
     store = Store(shop.url, name="test")
-    worker = store.register()
+    worker = store.register(ENTRY)
     store.leave(worker)
 
     assert claimed(shop, store, worker) == []
@@ -571,7 +576,7 @@ def test_a_claim_whose_answer_was_lost_is_given_back(shop):
 
     job = shop.enqueue()
     store = Store(shop.url, name="test")
-    worker = store.register()
+    worker = store.register(ENTRY)
     # The claim commits; its answer never comes.
     real = store._execute
 
@@ -673,7 +678,7 @@ def test_arguments_of_every_kind_come_back():
     import attrs
     from forgecore_jobs import worker
     from forgecore_jobs.arguments import to_json
-    from forgecore_jobs.engine.execute import decode
+    from forgecore_jobs.engine.decode import decode
     from forgecore_jobs.job import Claim
 
     class Color(enum.StrEnum):
@@ -703,7 +708,9 @@ def test_arguments_of_every_kind_come_back():
         color=Color.RED, size=Size.BIG, money=Decimal("1.10"), wide=1, either="x",
         inner=(Inner(dt.datetime(2030, 1, 1, tzinfo=dt.UTC)),), span=dt.timedelta(minutes=1), names={"a": 1},
     )  # fmt: skip
-    fields: dict[str, Any] = dict.fromkeys(("tenant_id", "backoff"))
+    fields: dict[str, Any] = dict.fromkeys(
+        ("tenant_id", "backoff", "timeout", "priority", "run_at")
+    )
     claim = Claim(
         id=1, kind="every", queue="q", args=json.loads(json.dumps(to_json(args))), metadata={},
         attempt=1, failures=0, max_attempts=1, worker_id=1, **fields,

@@ -17,6 +17,7 @@ from dramatiq import Message, Middleware
 from dramatiq.broker import Broker, Consumer, MessageProxy
 from dramatiq.middleware import Retries, ShutdownNotifications, TimeLimit
 
+from forgecore_jobs.engine.floors import Claimer
 from forgecore_jobs.engine.store import Store, say
 from forgecore_jobs.job import Claim
 from forgecore_jobs.worker import Worker
@@ -58,7 +59,14 @@ class PostgresBroker(Broker):
         """How many threads it takes to run as much as the limits allow."""
         return sum(self._limits[queue] for queue in self.queues)
 
-    def declare_kind(self, worker: Worker[Any], run: Callable[[Claim], None], queue: str) -> None:
+    @property
+    def has_own_middleware(self) -> bool:
+        """Whether the project added middleware of its own, whose signals somebody waits for."""
+        return len(self.middleware) > 1
+
+    def declare_kind(
+        self, worker: Worker[Any], run: Callable[[Claim], BaseException | None], queue: str
+    ) -> None:
         """Declare the actor of a kind; its jobs are claimed from then on."""
         self._kinds.add(worker.kind)
         JobActor(worker, run, queue, self)
@@ -81,14 +89,12 @@ class PostgresBroker(Broker):
         _ = prefetch  # the limit of the queue is the only one
         if self._store is None:
             raise RuntimeError("the broker is not attached to a store")
-        kinds = sorted(self._kinds)
         return PostgresConsumer(
             store=self._store,
             worker_id=self._worker_id,
             queue=queue_name,
-            kinds=kinds,
+            claimer=Claimer(sorted(self._kinds), self._max_attempts),
             limit=self._limits[queue_name],
-            max_attempts=self._max_attempts,
             timeout_s=timeout / 1000,
             is_draining=lambda: self.is_draining,
         )
@@ -123,18 +129,16 @@ class PostgresConsumer(Consumer):
         store: Store,
         worker_id: Callable[[], int],
         queue: str,
-        kinds: Sequence[str],
+        claimer: Claimer,
         limit: int,
-        max_attempts: int,
         timeout_s: float,
         is_draining: Callable[[], bool],
     ) -> None:
         self._store = store
         self._worker_id = worker_id
         self._queue = queue
-        self._kinds = kinds
+        self._claimer = claimer
         self._limit = limit
-        self._max_attempts = max_attempts
         self._timeout_s = timeout_s
         self._is_draining = is_draining
         self._claimed: list[Claim] = []
@@ -147,7 +151,7 @@ class PostgresConsumer(Consumer):
         deadline = time.monotonic() + self._timeout_s
         while True:
             if self._claimed:
-                return MessageProxy(_message(self._claimed.pop(0)))
+                return MessageProxy(message_of(self._claimed.pop(0)))
             with self._freed:
                 free = self._limit - self._out
             if free and not self._is_draining() and self._claim(free):
@@ -172,11 +176,7 @@ class PostgresConsumer(Consumer):
         claims = [cast("Claim", message.args[0]) for message in messages]
         claims += self._claimed
         self._claimed = []
-        try:
-            self._store.give_back(claims)
-        except psycopg.Error as error:
-            # The process gives back everything when it leaves, or is rescued.
-            say("warning", "claims.not_given_back", queue=self._queue, error=str(error).strip())
+        self._store.give_back_quietly(claims)
         self._free(len(claims))
 
     def close(self) -> None:
@@ -186,7 +186,7 @@ class PostgresConsumer(Consumer):
     def _claim(self, free: int) -> bool:
         worker = self._worker_id()
         try:
-            found = self._store.claim(worker, self._queue, self._kinds, free, self._max_attempts)
+            found = self._claimer.claim(self._store, worker, {self._queue: free})
         except psycopg.Error as error:
             say("warning", "claims.failed", queue=self._queue, error=str(error).strip())
             self._pause_s = _PAUSE_S
@@ -207,10 +207,20 @@ class JobActor(dramatiq.Actor[..., None]):
     """The actor of a kind. What it calls is the runner."""
 
     def __init__(
-        self, worker: Worker[Any], run: Callable[[Claim], None], queue: str, broker: Broker
+        self,
+        worker: Worker[Any],
+        run: Callable[[Claim], BaseException | None],
+        queue: str,
+        broker: PostgresBroker,
     ) -> None:
+        def call(claim: Claim) -> None:
+            # The outcome is written already: this is for the signals of other middleware.
+            error = run(claim)
+            if error is not None and broker.has_own_middleware:
+                raise error
+
         super().__init__(
-            run,
+            call,
             broker=broker,
             actor_name=worker.kind,
             queue_name=queue,
@@ -219,7 +229,8 @@ class JobActor(dramatiq.Actor[..., None]):
         )
 
 
-def _message(claim: Claim) -> "Message[Any]":
+def message_of(claim: Claim) -> "Message[Any]":
+    """Return the message that Dramatiq's signals and Worker know a claim by."""
     return Message(
         queue_name=claim.queue,
         actor_name=claim.kind,

@@ -3,84 +3,28 @@
 It is the only place where a user's function is called, whatever carries the job.
 """
 
-import asyncio
 import contextvars
-import threading
-import traceback
-from collections.abc import Coroutine, Generator, Mapping
+import inspect
+from collections.abc import Callable, Generator, Mapping
 from contextlib import ExitStack, contextmanager
-from datetime import date, datetime, time, timedelta
-from decimal import Decimal
-from types import UnionType
-from typing import Any, Final, Union, get_args, get_origin
-from uuid import UUID
+from typing import Any
 
+import structlog
 from attrs import frozen
-from cattrs import Converter, transform_error
 
 from forgecore.runtime import AsyncDatabase, Database, acting
-from forgecore_jobs.backoff import RIVER, Backoff
 from forgecore_jobs.engine.acks import Acks
-from forgecore_jobs.engine.store import Held, Settled, log, say
-from forgecore_jobs.engine.transaction import (
-    AsyncJobTransaction,
-    CompletionUnsureError,
-    JobTransaction,
-    LeaseLostError,
-)
-from forgecore_jobs.job import (
-    Again,
-    AsyncJob,
-    Cancel,
-    Claim,
-    Discard,
-    Failure,
-    Finished,
-    Job,
-    Outcome,
-    Snooze,
-)
+from forgecore_jobs.engine.decode import decode
+from forgecore_jobs.engine.loop import EventLoop
+from forgecore_jobs.engine.outcome import outcome_of
+from forgecore_jobs.engine.store import Held, Settled, say
+from forgecore_jobs.engine.transaction import AsyncJobTransaction, JobTransaction, LeaseLostError
+from forgecore_jobs.engine.watch import LeaseLost, Run, Watch
+from forgecore_jobs.job import AsyncJob, Claim, Finished, Job, Outcome
 from forgecore_jobs.wiring import Wiring
-from forgecore_jobs.worker import Worker
+from forgecore_jobs.worker import Callback, Worker
 
-_LONGEST_TRACEBACK: Final = 16 * 1024
-_LONGEST_MESSAGE: Final = 4 * 1024
-_UNSURE: Final = timedelta(seconds=5)
-_UNREADABLE: Final = timedelta(minutes=1)
-
-
-class ArgumentsError(Exception):
-    """The arguments of a job do not fit the class of its kind."""
-
-
-class EventLoop:
-    """One event loop in a thread of its own, for every `async def` worker of the process."""
-
-    def __init__(self) -> None:
-        self._loop = asyncio.new_event_loop()
-        self._stopping = False
-        self._thread = threading.Thread(target=self._run_loop, name="forge-loop", daemon=True)
-
-    def start(self) -> None:
-        """Start the thread."""
-        self._thread.start()
-
-    def run(self, coroutine: Coroutine[Any, Any, object], timeout_s: float | None = None) -> None:
-        """Run a coroutine in the loop and wait for its end."""
-        asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(timeout_s)
-
-    def _run_loop(self) -> None:
-        while not self._stopping:
-            try:
-                self._loop.run_forever()
-            except BaseException as error:  # noqa: BLE001 -- a SystemExit in a task ends run_forever
-                say("error", "loop.interrupted", error=repr(error))
-
-    def stop(self) -> None:
-        """End the thread."""
-        self._stopping = True
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(timeout=1)
+_COMPLETED = Finished(state="completed")
 
 
 @frozen(kw_only=True)
@@ -94,65 +38,145 @@ class Runner:
     loop: EventLoop
     acks: Acks
     held: Held
+    watch: Watch
 
-    def run(self, claim: Claim) -> None:
-        """Run a claim to its outcome, in this thread or in the loop."""
+    def run(self, claim: Claim) -> BaseException | None:
+        """Run a claim to its outcome, in this thread or in the loop; return what it raised."""
         if self.workers[claim.kind].is_async:
-            self.loop.run(self._run_async(claim))
-        else:
-            # What a worker binds to its context must not reach the next job of the thread.
-            contextvars.copy_context().run(self._run, claim)
+            return self.loop.run(self.run_async(claim))
+        # What a worker binds to its context must not reach the next job of the thread.
+        return contextvars.copy_context().run(self._run, claim)
 
-    def _run(self, claim: Claim) -> None:
+    def _run(self, claim: Claim) -> BaseException | None:
         worker = self.workers[claim.kind]
-        tx = JobTransaction(self.database)
-        job = Job(tx=tx, log=_log(claim), **_told(claim))
-        settled = Settled(claim=claim, outcome=Finished(state="completed"))
+        run = self.watch.begin(claim, _timeout_s(worker, claim))
+        tx = JobTransaction(self.database, run)
+        job = Job(tx=tx, **_told(claim))
+        args: object = None
         try:
             args = decode(worker, claim)
             with self._around(job):
-                worker.function(args, job)
-            if tx.is_open:
-                tx.complete(settled)
-                self.held.discard([claim])
-                return
-        except LeaseLostError:
-            say("warning", "job.lease_lost", by=job.log)
+                try:
+                    run.arm(tx.raw)
+                    worker.function(args, job)
+                finally:
+                    run.disarm()
+            if not tx.is_open:
+                self.acks.put(Settled(claim=claim, outcome=_COMPLETED))
+                return None
+            tx.complete(Settled(claim=claim, outcome=_COMPLETED))
             self.held.discard([claim])
-            return
         except BaseException as error:  # noqa: BLE001 -- a border: a job never takes the thread down
-            settled = Settled(claim=claim, outcome=outcome_of(error, claim, job))
+            # What interrupts may have hit the line above: once, so not again.
+            run.disarm()
             _undo(tx, error)
+            tx.end()
+            self._failed(worker, args, job, run, error)
+            return run.reason or error
         finally:
             tx.end()
+            self.watch.end(run)
+        return None
+
+    def _failed(
+        self, worker: Worker[Any], args: object, job: Job, run: Run, error: BaseException
+    ) -> None:
+        outcome = self._outcome(worker, job, run, error)
+        if outcome is None or run.is_lost:
+            return
+        settled = Settled(claim=run.claim, outcome=outcome)
+        for callback in _callbacks(worker, args, outcome):
+            tx = JobTransaction(self.database, run)
+            told = Job(tx=tx, **_told(run.claim))
+            try:
+                with acting(tenant=job.tenant_id, user=None):
+                    callback(args, told, run.reason or error)
+                if tx.is_open:
+                    tx.complete(settled)
+                    self.held.discard([run.claim])
+                    return
+            except BaseException as other:  # noqa: BLE001 -- the outcome counts without it
+                _undo(tx, other)
+                _callback_failed(told, callback, other)
+            finally:
+                tx.end()
         self.acks.put(settled)
 
-    async def _run_async(self, claim: Claim) -> None:
+    async def run_async(self, claim: Claim) -> BaseException | None:
+        """Run a claim of an `async def` worker to its outcome; return what it raised."""
         worker = self.workers[claim.kind]
-        tx = AsyncJobTransaction(self.async_database)
-        job = AsyncJob(tx=tx, log=_log(claim), **_told(claim))
-        settled = Settled(claim=claim, outcome=Finished(state="completed"))
+        run = self.watch.begin(claim, _timeout_s(worker, claim))
+        tx = AsyncJobTransaction(self.async_database, run)
+        job = AsyncJob(tx=tx, **_told(claim))
+        args: object = None
         try:
             args = decode(worker, claim)
             with self._around(job):
-                await worker.function(args, job)
-            if tx.is_open:
-                await tx.complete(settled)
-                self.held.discard([claim])
-                return
-        except LeaseLostError:
-            say("warning", "job.lease_lost", by=job.log)
+                try:
+                    run.arm_task()
+                    await worker.function(args, job)
+                finally:
+                    run.disarm()
+            if not tx.is_open:
+                self.acks.put(Settled(claim=claim, outcome=_COMPLETED))
+                return None
+            await tx.complete(Settled(claim=claim, outcome=_COMPLETED))
             self.held.discard([claim])
-            return
         except BaseException as error:  # noqa: BLE001 -- a border, as above
-            settled = Settled(claim=claim, outcome=outcome_of(error, claim, job))
-            try:
-                await tx.undo(error)
-            except BaseException as other:  # noqa: BLE001 -- the server has rolled back by itself
-                say("warning", "job.rollback_failed", by=job.log, error=str(other).strip())
+            run.disarm()
+            await _undo_async(tx, error)
+            tx.end()
+            await self._failed_async(worker, args, job, run, error)
+            return run.reason or error
         finally:
             tx.end()
+            self.watch.end(run)
+        return None
+
+    async def _failed_async(
+        self, worker: Worker[Any], args: object, job: AsyncJob, run: Run, error: BaseException
+    ) -> None:
+        outcome = self._outcome(worker, job, run, error)
+        if outcome is None or run.is_lost:
+            return
+        settled = Settled(claim=run.claim, outcome=outcome)
+        for callback in _callbacks(worker, args, outcome):
+            tx = AsyncJobTransaction(self.async_database, run)
+            told = AsyncJob(tx=tx, **_told(run.claim))
+            try:
+                with acting(tenant=job.tenant_id, user=None):
+                    given = callback(args, told, run.reason or error)
+                    if inspect.isawaitable(given):
+                        await given
+                if tx.is_open:
+                    await tx.complete(settled)
+                    self.held.discard([run.claim])
+                    return
+            except BaseException as other:  # noqa: BLE001 -- the outcome counts without it
+                await _undo_async(tx, other)
+                _callback_failed(told, callback, other)
+            finally:
+                tx.end()
         self.acks.put(settled)
+
+    def give_up(self, run: Run) -> None:
+        """Write the outcome of a run that does not end; what it still does counts for nothing."""
+        if run.reason is None:
+            return
+        worker = self.workers[run.claim.kind]
+        job = Job(tx=JobTransaction(self.database, run), **_told(run.claim))
+        outcome = self._outcome(worker, job, run, run.reason)
+        if outcome is not None:
+            self.acks.put(Settled(claim=run.claim, outcome=outcome))
+
+    def _outcome(
+        self, worker: Worker[Any], job: Job | AsyncJob, run: Run, error: BaseException
+    ) -> Outcome | None:
+        if isinstance(error, LeaseLostError) or isinstance(run.reason, LeaseLost):
+            say("warning", "job.lease_lost", by=job.log)
+            self.held.discard([run.claim])
+            return None
+        return outcome_of(error, worker, run, job)
 
     @contextmanager
     def _around(self, job: Job | AsyncJob) -> Generator[None]:
@@ -163,150 +187,62 @@ class Runner:
             yield
 
 
-def decode(worker: Worker[Any], claim: Claim) -> object:
-    """Return the claim's arguments as their class; ArgumentsError names the fields at fault."""
-    try:
-        return _CONVERTER.structure(claim.args, worker.args)
-    except Exception as error:  # noqa: BLE001 -- a border: the fields are named
-        faults = "; ".join(transform_error(error, path="args"))
-        raise ArgumentsError(faults) from None
+def _timeout_s(worker: Worker[Any], claim: Claim) -> float | None:
+    limit = claim.timeout if claim.timeout is not None else worker.timeout
+    return None if limit is None else limit.total_seconds()
 
 
-def outcome_of(error: BaseException, claim: Claim, job: Job | AsyncJob) -> Outcome:
-    """Return what an exception of a worker means for its job, and log it."""
-    try:
-        return _outcome_of(error, claim, job)
-    except Exception as other:  # noqa: BLE001 -- whatever an exception does, the job must not hang
-        said = f"{type(error).__qualname__}, which cannot be read: {type(other).__qualname__}"
-        say("warning", "job.failed", by=job.log, error=said)
-        failure = Failure(error=type(error).__qualname__, message=said, traceback="")
-        if claim.failures + 1 < claim.max_attempts:
-            return Again(delay=_UNREADABLE, failure=failure)
-        return Finished(state="discarded", failure=failure)
+def _callbacks(worker: Worker[Any], args: object, outcome: Outcome) -> list[Callback]:
+    # Without arguments of their class there is nothing to call them with.
+    if args is None or outcome.failure is None:
+        return []
+    is_discarded = isinstance(outcome, Finished) and outcome.state == "discarded"
+    found = [worker.on_error, worker.on_discard if is_discarded else None]
+    return [callback for callback in found if callback is not None]
 
 
-def _outcome_of(error: BaseException, claim: Claim, job: Job | AsyncJob) -> Outcome:
-    match error:
-        case Snooze():
-            return Again(delay=error.delay)
-        case Cancel():
-            return Finished(state="cancelled")
-        case CompletionUnsureError():
-            say("warning", "job.completion_unsure", by=job.log, error=str(error.__cause__))
-            return Again(delay=_UNSURE)
-        case Discard() | ArgumentsError():
-            say("error", "job.discarded", by=job.log, error=_said(error))
-            return Finished(state="discarded", failure=_failure(error))
-        case _:
-            return _after_failure(error, claim, job)
-
-
-def _after_failure(error: BaseException, claim: Claim, job: Job | AsyncJob) -> Outcome:
-    failures = claim.failures + 1
-    unexpected = not isinstance(error, Exception) or isinstance(error, MemoryError)
-    say(
-        "warning",
-        "job.failed",
-        by=job.log,
-        failures=failures,
-        max_attempts=claim.max_attempts,
-        error=_said(error),
-        exc_info=error if unexpected else None,
-    )
-    if failures < claim.max_attempts:
-        return Again(delay=_delay(claim, failures), failure=_failure(error))
-    say(
-        "error",
-        "job.discarded",
-        by=job.log,
-        failures=failures,
-        max_attempts=claim.max_attempts,
-        error=_said(error),
-        exc_info=error,
-    )
-    return Finished(state="discarded", failure=_failure(error))
-
-
-def _delay(claim: Claim, failures: int) -> timedelta:
-    try:
-        backoff = Backoff.parse(claim.backoff or RIVER)
-    except ValueError:
-        # Whoever wrote the row by hand may have written anything.
-        backoff = Backoff(RIVER)
-    return backoff.delay(failures)
-
-
-def _failure(error: BaseException) -> Failure:
-    text = "".join(traceback.format_exception(error))
-    return Failure(
-        error=type(error).__qualname__,
-        message=_storable(str(error)[:_LONGEST_MESSAGE]),
-        traceback=_storable(text[-_LONGEST_TRACEBACK:]),
-    )
-
-
-def _said(error: BaseException) -> str:
-    return f"{type(error).__qualname__}: {error}"[:_LONGEST_MESSAGE]
-
-
-def _storable(text: str) -> str:
-    # An error may quote what Postgres has no text for: losing the outcome over it helps nobody.
-    return text.replace("\0", "\\0").encode("utf-8", "backslashreplace").decode()
+def _callback_failed(
+    job: Job | AsyncJob, callback: Callable[..., object], error: BaseException
+) -> None:
+    name = getattr(callback, "__qualname__", repr(callback))
+    said = f"{type(error).__qualname__}: {error}"
+    say("error", "job.callback_failed", by=job.log, callback=name, error=said, exc_info=error)
 
 
 def _undo(tx: JobTransaction, error: BaseException) -> None:
     try:
         tx.undo(error)
-    except Exception as other:  # noqa: BLE001 -- the server has rolled back by itself
+    except BaseException as other:  # noqa: BLE001 -- the server has rolled back by itself
         say("warning", "job.rollback_failed", error=str(other).strip())
 
 
-def _log(claim: Claim) -> Any:  # noqa: ANN401 -- a lazy proxy of structlog's
-    return log.bind(
+async def _undo_async(tx: AsyncJobTransaction, error: BaseException) -> None:
+    try:
+        await tx.undo(error)
+    except BaseException as other:  # noqa: BLE001 -- the server has rolled back by itself
+        say("warning", "job.rollback_failed", error=str(other).strip())
+
+
+def _told(claim: Claim) -> dict[str, Any]:
+    tenant = claim.tenant_id
+    # Lazy: what is never logged is never bound.
+    log = structlog.get_logger(
+        "forgecore_jobs",
         kind=claim.kind,
         job_id=claim.id,
         queue=claim.queue,
         attempt=claim.attempt,
         max_attempts=claim.max_attempts,
-        tenant_id=str(claim.tenant_id) if claim.tenant_id else None,
+        tenant_id=None if tenant is None else str(tenant),
     )
-
-
-def _told(claim: Claim) -> dict[str, Any]:
-    names = ("id", "kind", "queue", "attempt", "failures", "max_attempts", "tenant_id", "metadata")
-    return {name: getattr(claim, name) for name in names}
-
-
-def _converter() -> Converter:
-    converter = Converter(detailed_validation=True, forbid_extra_keys=True)
-    for cls in (UUID, Decimal):
-        converter.register_structure_hook(cls, lambda value, to: to(str(value)))
-    for moment in (datetime, date, time):
-        converter.register_structure_hook(moment, lambda value, to: to.fromisoformat(value))
-    converter.register_structure_hook(timedelta, lambda value, _: timedelta(seconds=value))
-    # By identity: an enum that is a str as well has a hook of its own.
-    converter.register_structure_hook_func(lambda to: to in (str, int, bool), _exact)
-    converter.register_structure_hook_func(_is_plain_union, _one_of)
-    return converter
-
-
-def _exact(value: object, to: Any) -> Any:  # noqa: ANN401 -- whatever the class says
-    if type(value) is not to:
-        raise ValueError(f"expected {to.__name__}")
-    return value
-
-
-def _is_plain_union(to: Any) -> bool:  # noqa: ANN401
-    return get_origin(to) in {Union, UnionType} and set(get_args(to)) <= _PLAIN
-
-
-def _one_of(value: object, to: Any) -> object:  # noqa: ANN401
-    if type(value) is int and float in get_args(to) and int not in get_args(to):
-        return float(value)
-    if type(value) not in get_args(to):
-        raise ValueError(f"expected {' or '.join(one.__name__ for one in get_args(to))}")
-    return value
-
-
-_PLAIN: Final = {str, int, bool, float, type(None)}
-_CONVERTER: Final = _converter()
+    return {
+        "id": claim.id,
+        "kind": claim.kind,
+        "queue": claim.queue,
+        "attempt": claim.attempt,
+        "failures": claim.failures,
+        "max_attempts": claim.max_attempts,
+        "tenant_id": tenant,
+        "metadata": claim.metadata,
+        "log": log,
+    }

@@ -1,30 +1,70 @@
 """Lease: this process beats from a thread of its own, and frees the jobs of those that died."""
 
+import random
 import threading
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
 from typing import Final
 
 import psycopg
+from attrs import field, frozen
 
-from forgecore_jobs.engine.store import Store, log, say
+from forgecore_jobs.engine.store import LEASE, Entry, Store, log, say
 
 _BEAT_S: Final = 2.0
+_LOOK_S: Final = 0.5
+_KINDS_S: Final = 10.0
+_ORPHANS_S: Final = 60.0
+_MAINTENANCE_S: Final = 1800.0
+
+
+@frozen(kw_only=True)
+class Calls:
+    """What the lease tells the process: it was lost, jobs are to end, half a second passed."""
+
+    lost: Callable[[], object]
+    cancelled: Callable[[Sequence[int]], object]
+    look: Callable[[], object]
+    lost_slots: Callable[[], int]
+
+
+@frozen
+class _Chore:
+    """Something to do every so many seconds."""
+
+    every_s: float
+    do: Callable[[], None]
+    due: list[float] = field(factory=lambda: [0.0])
+
+    def look(self, now: float) -> None:
+        if now >= self.due[0]:
+            self.due[0] = now + self.every_s
+            self.do()
 
 
 class Lease:
     """The process's entry among the workers. `worker_id` is another one after it was lost."""
 
-    def __init__(self, store: Store, kinds: Sequence[str]) -> None:
+    def __init__(
+        self, store: Store, entry: Entry, kept: Mapping[str, timedelta], calls: Calls
+    ) -> None:
         self._store = store
-        self._kinds = kinds
+        self._entry = entry
+        self._kept = kept
+        self._calls = calls
         self._told: set[str] = set()
+        self._may_maintain = True
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="forge-lease", daemon=True)
+        self._beaten = time.monotonic()
+        self._is_lost = False
         self.worker_id = 0
 
     def start(self) -> None:
         """Enter the list and start to beat; NotMigratedError without the tables."""
-        self.worker_id = self._store.register()
+        self.worker_id = self._store.register(self._entry)
+        self._beaten = time.monotonic()
         self._thread.start()
 
     def stop(self) -> None:
@@ -38,25 +78,64 @@ class Lease:
             log.warning("lease.not_left", error=str(error).strip())
 
     def _loop(self) -> None:
-        steps: tuple[Callable[[], None], ...] = (self._beat, self._rescue, self._name_unknown)
-        while not self._stopped.wait(_BEAT_S):
-            try:
-                for step in steps:
-                    step()
-            except Exception as error:  # noqa: BLE001 -- a process whose beat ends is taken for dead
-                say("warning", "lease.beat_failed", error=str(error).strip())
+        now = time.monotonic()
+        chores = (
+            _Chore(_BEAT_S, self._beat),
+            _Chore(_LOOK_S, self._look),
+            _Chore(_BEAT_S, self._rescue),
+            _Chore(_KINDS_S, self._name_unknown),
+            _Chore(_ORPHANS_S, self._store.find_orphans),
+            # Not all processes of a deployment at once.
+            _Chore(_MAINTENANCE_S, self._maintain, due=[now + random.uniform(1, 30)]),  # noqa: S311
+        )
+        while not self._stopped.wait(_LOOK_S):
+            for chore in chores:
+                try:
+                    chore.look(time.monotonic())
+                except Exception as error:  # noqa: BLE001 -- whose beat ends is taken for dead
+                    say("warning", "lease.beat_failed", error=str(error).strip())
+                    self._give_up_if_late()
+                    break
+
+    def _give_up_if_late(self) -> None:
+        # Others may think it dead from now on: what runs here must not go on beside them.
+        if not self._is_lost and time.monotonic() - self._beaten > LEASE.total_seconds():
+            self._is_lost = True
+            say("warning", "lease.expired", worker_id=self.worker_id)
+            self._calls.lost()
 
     def _beat(self) -> None:
-        if not self._store.beat(self.worker_id):
-            lost, self.worker_id = self.worker_id, self._store.register()
-            log.warning("lease.lost", worker_id=lost)
+        if self._store.beat(self.worker_id, self._calls.lost_slots()):
+            self._beaten = time.monotonic()
+            self._is_lost = False
+            return
+        self._calls.lost()
+        lost, self.worker_id = self.worker_id, self._store.register(self._entry)
+        self._beaten = time.monotonic()
+        self._is_lost = False
+        log.warning("lease.lost", worker_id=lost)
+
+    def _look(self) -> None:
+        self._calls.look()
+        if asked := self._store.cancels():
+            self._calls.cancelled(asked)
 
     def _rescue(self) -> None:
         for job_id, what in self._store.rescue():
             log.warning(f"job.{what}", job_id=job_id, error="its worker died")
 
     def _name_unknown(self) -> None:
-        for kind in self._store.unknown_kinds(self._kinds):
+        for kind in self._store.unknown_kinds(list(self._entry.limits), self._entry.kinds):
             if kind not in self._told:
                 self._told.add(kind)
                 log.warning("kind.unknown", kind=kind, hint="no worker here: its jobs wait")
+
+    def _maintain(self) -> None:
+        try:
+            self._store.maintain(self._kept)
+        except psycopg.errors.InsufficientPrivilege as error:
+            if self._may_maintain:
+                self._may_maintain = False
+                log.warning(
+                    "jobs.not_pruned", error=str(error).strip(), hint="run `forgecore jobs prune`"
+                )

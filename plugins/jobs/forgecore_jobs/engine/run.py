@@ -1,43 +1,62 @@
-"""One worker process: its connections and threads around the runner, under Dramatiq's Worker."""
+"""One worker process: its connections and threads around the runner."""
 
+import os
 import signal
+import sys
 import threading
+import time
+from collections.abc import Sequence
 from contextlib import suppress
+from datetime import timedelta
 from types import FrameType
 from typing import Final
 
 import dramatiq
-from dramatiq import Middleware
+from dramatiq import Message, Middleware
 from dramatiq import Worker as DramatiqWorker
-from dramatiq.broker import Broker
+from dramatiq.broker import Broker, MessageProxy
+from dramatiq.middleware import SkipMessage
 
 from forgecore.runtime import AsyncDatabase, Database
 from forgecore.runtime.database import database_url
 from forgecore.runtime.settings import DatabaseSettings, read_section
 from forgecore_jobs.engine.acks import Acks
-from forgecore_jobs.engine.broker import PostgresBroker
+from forgecore_jobs.engine.broker import PostgresBroker, message_of
+from forgecore_jobs.engine.claims import ClaimLoop
 from forgecore_jobs.engine.discover import find_workers
-from forgecore_jobs.engine.execute import EventLoop, Runner
-from forgecore_jobs.engine.lease import Lease
+from forgecore_jobs.engine.execute import Runner
+from forgecore_jobs.engine.floors import Claimer
+from forgecore_jobs.engine.lease import Calls, Lease
 from forgecore_jobs.engine.logs import configure_logs
-from forgecore_jobs.engine.store import Held, Store, log
-from forgecore_jobs.job import Claim
+from forgecore_jobs.engine.loop import EventLoop
+from forgecore_jobs.engine.outcome import failure_of
+from forgecore_jobs.engine.processes import end_with_parent
+from forgecore_jobs.engine.slots import Slots, Threads
+from forgecore_jobs.engine.store import Entry, Held, Settled, Store, log, say
+from forgecore_jobs.engine.wake import Listener
+from forgecore_jobs.engine.watch import Cancelled, GraceOver, LeaseLost, Run, Watch
+from forgecore_jobs.job import Again, Claim, Finished
 from forgecore_jobs.settings import DEFAULT_QUEUE, JobsSettings
 from forgecore_jobs.wiring import project_wiring
 
-_GRACE_S: Final = 30.0
 _ACKS_S: Final = 10.0
 _CLOSE_S: Final = 5.0
+_LAST_S: Final = 0.5
 _PATIENCE_S: Final = 1e6
+_SWITCH_S: Final = 0.0005
+_REFUSED: Final = timedelta(minutes=1)
+_SKIPPED: Final = MessageProxy(Message("", "", (), {}, {}))
 
 
 class Engine(Middleware):
-    """What a process needs to run jobs. As a middleware it starts and stops with the worker."""
+    """What a process needs to run jobs. As a middleware it lives as long as Dramatiq's Worker."""
 
     def __init__(self, package: str) -> None:
         self._settings = read_section(JobsSettings, "jobs")
-        self.workers = find_workers(package)
         self.broker = PostgresBroker(self._settings.limits, self._settings.max_attempts, [self])
+        # The workers' modules may add middleware of their own to it.
+        dramatiq.set_broker(self.broker)
+        self.workers = find_workers(package)
         for worker in self.workers.values():
             self.broker.declare_kind(worker, self._run, DEFAULT_QUEUE)
         for queue in self._settings.limits:
@@ -51,29 +70,54 @@ class Engine(Middleware):
         return self._settings
 
     @property
+    def running(self) -> int:
+        """How many jobs run here."""
+        return self._watch.running
+
+    @property
     def _has_async(self) -> bool:
         return any(worker.is_async for worker in self.workers.values())
 
     def start(self) -> None:
         """Reach the database and start the threads; NotMigratedError without the tables."""
         database = read_section(DatabaseSettings, "database")
-        url = database_url(database)
+        self._url = url = database_url(database)
         # Not in line for each other: claims, acknowledgements and the beat.
         held = Held()
-        self._stores = [Store(url, name=name, held=held) for name in ("claims", "acks", "lease")]
-        claims, acks, lease = self._stores
-        self._lease = Lease(lease, sorted(self.workers))
+        self._stores = [
+            Store(url, name=name, held=held, prepare=database.prepare)
+            for name in ("claims", "acks", "lease")
+        ]
+        self._claims, acks, lease = self._stores
+        self._watch = Watch(self._give_up)
+        entry = Entry(
+            limits=self._settings.limits,
+            kinds=sorted(self.workers),
+            timeouts={
+                worker.kind: worker.timeout.total_seconds()
+                for worker in self.workers.values()
+                if worker.timeout is not None
+            },
+        )
+        self._loop = EventLoop()
+        calls = Calls(
+            lost=lambda: self._watch.interrupt(LeaseLost),
+            cancelled=lambda ids: self._watch.interrupt(Cancelled, ids),
+            look=self._loop.look if self._has_async else lambda: None,
+            lost_slots=lambda: self._watch.lost_slots,
+        )
+        self._lease = Lease(lease, entry, self._settings.kept, calls)
         self._lease.start()
+        self._watch.start()
         self._acks = Acks(acks)
         self._acks.start()
-        self._loop = EventLoop()
         self._loop.start()
         # A job that waits for a connection has not failed, however long it waits.
         self._database = Database(url, database, timeout_s=_PATIENCE_S).open()
         self._async_database = AsyncDatabase(url, database, timeout_s=_PATIENCE_S)
         if self._has_async:
             self._loop.run(self._async_database.open())
-        self.broker.attach(claims, lambda: self._lease.worker_id)
+        self.broker.attach(self._claims, lambda: self._lease.worker_id)
         self._runner = Runner(
             workers=self.workers,
             wiring=project_wiring(),
@@ -82,7 +126,53 @@ class Engine(Middleware):
             loop=self._loop,
             acks=self._acks,
             held=held,
+            watch=self._watch,
         )
+
+    def work(self, stopping: threading.Event) -> None:
+        """Run jobs in threads and event loop of the process's own until `stopping` is set."""
+        self.broker.emit_after("process_boot")
+        slots = Slots(self._settings.limits)
+        self._slots = slots
+        self._threads = Threads(self._run_in_thread, slots.total)
+        claims = ClaimLoop(
+            store=self._claims,
+            claimer=Claimer(sorted(self.workers), self._settings.max_attempts),
+            slots=slots,
+            worker_id=lambda: self._lease.worker_id,
+            start=self._start,
+            grow=self._threads.grow,
+        )
+        listener = Listener(self._url, claims.wake)
+        slots.freed = claims.wake
+        claims.may_sleep = lambda: listener.is_heard
+        if self._settings.listen:
+            listener.start()
+        thread = threading.Thread(target=claims.run, name="forge-claims", daemon=True)
+        thread.start()
+        while not stopping.wait(1):
+            if self._watch.lost_slots * 2 > slots.total:
+                log.error("worker.unhealthy", lost_slots=self._watch.lost_slots)
+                break
+        claims.stop()
+        listener.stop()
+        thread.join(_CLOSE_S)
+        self._claims.give_back_quietly(self._threads.take_back())
+
+    def finish(self, hurry: threading.Event) -> bool:
+        """Let what runs end within the grace, give the rest back; False if a thread still runs.
+
+        `hurry` ends the grace.
+        """
+        end = time.monotonic() + self._settings.grace.total_seconds()
+        while self._watch.running and time.monotonic() < end and not hurry.is_set():
+            hurry.wait(0.05)
+        self._watch.interrupt(GraceOver)
+        end = time.monotonic() + _LAST_S
+        while self._watch.running and time.monotonic() < end:
+            time.sleep(0.02)
+        self._threads.stop()
+        return not self._watch.running
 
     def stop(self) -> None:
         """Write what is left and end the threads."""
@@ -93,6 +183,7 @@ class Engine(Middleware):
         if lost:
             log.error("acks.lost", waiting=lost)
         self._lease.stop()
+        self._watch.stop()
         if self._has_async:
             with suppress(TimeoutError):
                 self._loop.run(self._async_database.close(), timeout_s=_CLOSE_S)
@@ -124,37 +215,98 @@ class Engine(Middleware):
         _ = broker, worker
         self.stop()
 
-    def _run(self, claim: Claim) -> None:
+    def _run(self, claim: Claim) -> BaseException | None:
         if self._runner is None:
             raise RuntimeError("the engine is not started")
-        self._runner.run(claim)
+        return self._runner.run(claim)
+
+    def _give_up(self, run: Run) -> None:
+        if self._runner is not None:
+            self._runner.give_up(run)
+
+    def _start(self, claims: Sequence[Claim]) -> None:
+        in_threads = [claim for claim in claims if not self.workers[claim.kind].is_async]
+        in_loop = [claim for claim in claims if self.workers[claim.kind].is_async]
+        if in_loop:
+            self._loop.start_all(self._run_in_loop(claim) for claim in in_loop)
+        if in_threads:
+            self._threads.put(in_threads)
+
+    def _run_in_thread(self, claim: Claim) -> None:
+        try:
+            if (message := self._before(claim)) is not _SKIPPED:
+                self._after(message, self._run(claim))
+        finally:
+            self._slots.release(claim.queue)
+
+    async def _run_in_loop(self, claim: Claim) -> None:
+        try:
+            message = self._before(claim)
+            if message is not _SKIPPED and self._runner is not None:
+                self._after(message, await self._runner.run_async(claim))
+        finally:
+            self._slots.release(claim.queue)
+
+    def _before(self, claim: Claim) -> MessageProxy | None:
+        """Tell the project's own middleware, if it has any, that a job begins."""
+        if not self.broker.has_own_middleware:
+            return None
+        message = MessageProxy(message_of(claim))
+        try:
+            self.broker.emit_before("process_message", message)
+        except SkipMessage:
+            self._acks.put(Settled(claim=claim, outcome=Finished(state="cancelled")))
+            self.broker.emit_after("skip_message", message)
+            return _SKIPPED
+        except BaseException as error:  # noqa: BLE001 -- what a hook does must not lose the job
+            failure = failure_of(error)
+            self._acks.put(Settled(claim=claim, outcome=Again(delay=_REFUSED, failure=failure)))
+            return _SKIPPED
+        return message
+
+    def _after(self, message: MessageProxy | None, error: BaseException | None) -> None:
+        if message is None:
+            return
+        if error is not None:
+            message.stuff_exception(error)
+        self.broker.emit_after("process_message", message, result=None, exception=error)
+        self.broker.emit_before("ack", message)
+        self.broker.emit_after("ack", message)
 
 
 def dramatiq_broker(package: str) -> PostgresBroker:
     """Return the broker for Dramatiq's command line, and make it the global one."""
     configure_logs()
-    broker = Engine(package).broker
-    dramatiq.set_broker(broker)
-    return broker
+    return Engine(package).broker
 
 
 def work(engine: Engine) -> None:
     """Run jobs until SIGTERM or SIGINT; what runs then has the grace to end.
 
-    NotMigratedError and DatabaseUnavailableError come before anything runs.
+    A second signal ends the grace. NotMigratedError and DatabaseUnavailableError come before
+    anything runs.
     """
-    stopped = threading.Event()
+    stopping, hurry = threading.Event(), threading.Event()
 
     def stop(_number: int, _frame: FrameType | None) -> None:
-        stopped.set()
+        if stopping.is_set():
+            hurry.set()
+        stopping.set()
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
+    end_with_parent()
+    # What waits for an answer of the server is not to wait for a worker's computation as well.
+    sys.setswitchinterval(_SWITCH_S)
     engine.start()
-    worker = DramatiqWorker(engine.broker, worker_threads=1, worker_timeout=500)
-    worker.start()
     log.info("worker.started", kinds=sorted(engine.workers), queues=dict(engine.settings.limits))
-    stopped.wait()
-    log.info("worker.stopping", grace_s=_GRACE_S)
-    worker.stop(timeout=int(_GRACE_S * 1000))
-    log.info("worker.stopped")
+    engine.work(stopping)
+    unhealthy = not stopping.is_set()
+    log.info("worker.stopping", grace_s=engine.settings.grace.total_seconds())
+    all_ended = engine.finish(hurry)
+    engine.stop()
+    say("info", "worker.stopped")
+    sys.stderr.flush()
+    if not all_ended or unhealthy:
+        # A thread that does not end would keep the process: its job was given back.
+        os._exit(3 if unhealthy else 0)

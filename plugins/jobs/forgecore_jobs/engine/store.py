@@ -5,7 +5,7 @@ import socket
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final, LiteralString
 
 import psycopg
@@ -13,7 +13,9 @@ import structlog
 from attrs import frozen
 from psycopg import Connection
 from psycopg.rows import TupleRow
+from psycopg.types.json import Jsonb
 
+from forgecore import __version__
 from forgecore.runtime import NotMigratedError
 from forgecore_jobs import sql
 from forgecore_jobs.job import Again, Claim, Finished, Outcome
@@ -26,6 +28,9 @@ def say(level: str, event: str, **keys: object) -> None:
     with suppress(Exception):
         getattr(keys.pop("by", log), level)(event, **keys)
 
+
+BEGINNING: Final = datetime(1970, 1, 1, tzinfo=UTC)
+"""No job is due before it: the table refuses."""
 
 LEASE: Final = timedelta(seconds=10)
 """A process that has not beaten for so long is dead, or must think so itself."""
@@ -40,6 +45,25 @@ class Settled:
 
     claim: Claim
     outcome: Outcome
+
+
+@frozen(kw_only=True)
+class Entry:
+    """What a worker process says of itself: its limits, kinds and time limits."""
+
+    limits: Mapping[str, int]
+    kinds: Sequence[str]
+    timeouts: Mapping[str, float]
+
+
+@frozen
+class Level:
+    """Where a claim begins to look, for one priority of a queue: behind (time, id)."""
+
+    queue: str
+    priority: int
+    time: datetime = BEGINNING
+    id: int = 0
 
 
 class Held:
@@ -72,13 +96,18 @@ class Store:
     connects anew.
     """
 
-    def __init__(self, url: str, *, name: str, held: "Held | None" = None) -> None:
+    def __init__(
+        self, url: str, *, name: str, held: "Held | None" = None, prepare: bool = False
+    ) -> None:
         self._url = url
         self._held = held or Held()
         self._name = name
+        self._prepare = prepare
         self._turn = threading.Lock()
         self._conn: Connection[TupleRow] | None = None
         self._doubtful = False
+        self._lost: set[int] = set()
+        self._sleeping = False
 
     @property
     def held(self) -> Held:
@@ -90,41 +119,89 @@ class Store:
         with self._turn:
             self._drop()
 
-    def register(self) -> int:
+    def register(self, entry: Entry) -> int:
         """Enter this process among the workers and return its id.
 
         NotMigratedError if the tables are not there.
         """
-        params = {"host": socket.gethostname(), "pid": os.getpid()}
+        params = {
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "version": __version__,
+            "limits": Jsonb(dict(entry.limits)),
+            "kinds": list(entry.kinds),
+            "timeouts": Jsonb(dict(entry.timeouts)),
+        }
         try:
             rows = self._run(sql.REGISTER, params)
-        except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName) as error:
+        except (
+            psycopg.errors.UndefinedTable,
+            psycopg.errors.UndefinedColumn,
+            psycopg.errors.InvalidSchemaName,
+        ) as error:
             raise NotMigratedError("the jobs' tables are not in the database") from error
         return int(rows[0][0])
 
-    def beat(self, worker: int) -> bool:
+    def beat(self, worker: int, lost_slots: int = 0) -> bool:
         """Say that the process lives; False if others took it for dead."""
-        return bool(self._run(sql.BEAT, {"worker": worker}))
+        return bool(self._run(sql.BEAT, {"worker": worker, "lost_slots": lost_slots}))
 
     def leave(self, worker: int) -> list[int]:
         """Take this process off the list; return the jobs that it still ran, now given back."""
-        return [row[0] for row in self._run(sql.LEAVE, {"worker": worker})]
+        with self._turn:
+            ids, attempts = self._held.ids()
+            params = {"ids": ids, "attempts": attempts, "workers": [worker] * len(ids)}
+            rows = self._execute(sql.GIVE_BACK, params) if ids else []
+            if self._doubtful:
+                nothing: list[int] = []
+                unknown = {"worker": worker, "ids": nothing, "attempts": nothing}
+                rows += self._execute(sql.GIVE_BACK_UNKNOWN, unknown)
+            self._execute(sql.LEAVE, {"worker": worker})
+        return [row[0] for row in rows]
 
     def rescue(self) -> list[tuple[int, str]]:
         """Free the jobs of dead processes; return (id, "rescued" or "discarded") of each."""
-        params = {"lease": LEASE, "most_kills": MOST_KILLS}
-        return [(row[0], row[1]) for row in self._run(sql.RESCUE, params)]
+        with self._turn:
+            conn = self._connection()
+            try:
+                with conn.transaction():
+                    lost = conn.execute(sql.LOST_WORKERS, {"lease": LEASE}).fetchall()
+                    self._lost |= {row[0] for row in lost}
+                    if not self._lost:
+                        return []
+                    params = {"lost": list(self._lost), "most_kills": MOST_KILLS}
+                    rows = conn.execute(sql.RESCUE, params).fetchall()
+            except psycopg.OperationalError:
+                self._drop()
+                raise
+            # A row that somebody had locked was left out: it is freed at the next beat.
+            self._lost &= {row[0] for row in self._execute(sql.ORPHANS, {})}
+        return [(row[0], row[1]) for row in rows]
+
+    def find_orphans(self) -> None:
+        """Note workers that have jobs and no entry: the next rescue frees what they hold."""
+        rows = self._run(sql.ORPHANS, {})
+        self._lost |= {row[0] for row in rows}
 
     def claim(
-        self, worker: int, queue: str, kinds: Sequence[str], limit: int, max_attempts: int
+        self,
+        worker: int,
+        wanted: Mapping[str, int],
+        kinds: Sequence[str],
+        max_attempts: int,
+        levels: Sequence[Level],
     ) -> list[Claim]:
-        """Take up to `limit` due jobs of a queue, first priority first."""
+        """Take up to so many due jobs of each queue, first priority first."""
         params = {
             "worker": worker,
-            "queue": queue,
-            "kinds": list(kinds),
-            "limit": limit,
+            "kinds": kinds,
             "max_attempts": max_attempts,
+            "queues": list(wanted),
+            "limits": list(wanted.values()),
+            "floor_queues": [level.queue for level in levels],
+            "floor_priorities": [level.priority for level in levels],
+            "floor_times": [level.time for level in levels],
+            "floor_ids": [level.id for level in levels],
         }
         with self._turn:
             if self._doubtful:
@@ -137,39 +214,80 @@ class Store:
             rows = self._execute(sql.CLAIM, params)
             self._doubtful = False
             # An update returns its rows in no particular order: priority, run_at, id.
-            ordered = sorted(rows, key=lambda row: (row[10], row[11], row[0]))
-            claims = [_claim(row, worker) for row in ordered]
+            rows.sort(key=lambda row: (row[11], row[12], row[0]))
+            claims = [Claim._make((*row, worker)) for row in rows]
             self._held.add(claims)
         return claims
 
-    def unknown_kinds(self, kinds: Sequence[str]) -> list[str]:
+    @property
+    def is_asleep(self) -> bool:
+        """Whether enqueuers are asked to notify."""
+        return self._sleeping
+
+    def sleep(self) -> None:
+        """Let enqueuers know that a notification is worth its price, until `wake`."""
+        if not self._sleeping:
+            self._run(sql.SLEEPING, {})
+            self._sleeping = True
+
+    def wake(self) -> None:
+        """End `sleep`."""
+        if self._sleeping:
+            self._sleeping = False
+            self._run(sql.AWAKE, {})
+
+    def unknown_kinds(self, queues: Sequence[str], kinds: Sequence[str]) -> list[str]:
         """Return the kinds that wait and that this process has no worker for."""
-        return sorted(row[0] for row in self._run(sql.UNKNOWN_KINDS, {"kinds": list(kinds)}))
+        params = {"queues": list(queues), "kinds": list(kinds)}
+        return sorted(row[0] for row in self._run(sql.UNKNOWN_KINDS, params))
+
+    def cancels(self) -> list[int]:
+        """Return the ids among the held ones whose end somebody asked for."""
+        ids, _ = self._held.ids()
+        return [row[0] for row in self._run(sql.CANCELS, {"ids": ids})] if ids else []
+
+    def maintain(self, kept: Mapping[str, timedelta]) -> None:
+        """Make the partitions of the days to come, and drop the days that are over."""
+        self._run(sql.PARTITION, {})
+        self._run(sql.FORGET_CANCELS, {})
+        self._run(sql.PRUNE, {**kept, "dry_run": False})
 
     def give_back(self, claims: Sequence[Claim]) -> None:
         """Let others run claims that were never started; no failure is counted."""
         if claims:
-            params = {
-                "ids": [claim.id for claim in claims],
-                "attempts": [claim.attempt for claim in claims],
-                "worker": claims[0].worker_id,
-            }
-            self._run(sql.GIVE_BACK, params)
+            self._run(sql.GIVE_BACK, _fences(claims))
             self._held.discard(claims)
+
+    def give_back_quietly(self, claims: Sequence[Claim]) -> None:
+        """Give claims back; if that fails, the process does so when it leaves, or is rescued."""
+        try:
+            self.give_back(claims)
+        except psycopg.Error as error:
+            say("warning", "claims.not_given_back", error=str(error).strip())
 
     def settle(self, batch: Sequence[Settled]) -> set[int]:
         """Write outcomes in one transaction; return the ids whose claim still held."""
         finished = [one for one in batch if isinstance(one.outcome, Finished)]
         again = [one for one in batch if isinstance(one.outcome, Again)]
+        back = [one.claim for one in batch if not isinstance(one.outcome, Finished | Again)]
+        statements: list[tuple[LiteralString, dict[str, Any]]] = []
+        if finished:
+            statements.append((sql.FINISH, finish_params(finished)))
+        if again:
+            statements.append((sql.AGAIN, again_params(again)))
+        if back:
+            statements.append((sql.GIVE_BACK, _fences(back)))
         with self._turn:
+            if len(statements) == 1:
+                return {row[0] for row in self._execute(*statements[0])}
             conn = self._connection()
             try:
                 with conn.transaction():
-                    rows: list[TupleRow] = []
-                    if finished:
-                        rows += conn.execute(sql.FINISH, finish_params(finished)).fetchall()
-                    if again:
-                        rows += conn.execute(sql.AGAIN, _again_params(again)).fetchall()
+                    rows = [
+                        row
+                        for statement, params in statements
+                        for row in conn.execute(statement, params, prepare=self._prepare)
+                    ]
             except psycopg.OperationalError:
                 self._drop()
                 raise
@@ -182,7 +300,7 @@ class Store:
     def _execute(self, statement: LiteralString, params: Mapping[str, object]) -> list[TupleRow]:
         conn = self._connection()
         try:
-            cursor = conn.execute(statement, params)
+            cursor = conn.execute(statement, params, prepare=self._prepare)
             return cursor.fetchall() if cursor.description else []
         except psycopg.OperationalError:
             self._drop()
@@ -190,12 +308,13 @@ class Store:
 
     def _connection(self) -> Connection[TupleRow]:
         if self._conn is None or self._conn.closed:
+            self._sleeping = False
             self._conn = psycopg.connect(
                 self._url,
                 autocommit=True,
                 connect_timeout=10,
                 application_name=f"forgecore {self._name}",
-                prepare_threshold=None,
+                prepare_threshold=0 if self._prepare else None,
             )
         return self._conn
 
@@ -211,34 +330,28 @@ def finish_params(batch: Sequence[Settled]) -> dict[str, Any]:
     return {"states": states, **_common(batch)}
 
 
-def _again_params(batch: Sequence[Settled]) -> dict[str, Any]:
+def again_params(batch: Sequence[Settled]) -> dict[str, Any]:
+    """Return the parameters of AGAIN; every outcome of `batch` is Again."""
     delays = [one.outcome.delay for one in batch if isinstance(one.outcome, Again)]
     return {"delays": delays, **_common(batch)}
 
 
 def _common(batch: Sequence[Settled]) -> dict[str, Any]:
     failures = [one.outcome.failure for one in batch]
+    if not any(failures):
+        texts = {"errors": None, "messages": None, "tracebacks": None}
+        return {**_fences([one.claim for one in batch]), **texts}
     return {
-        "ids": [one.claim.id for one in batch],
-        "attempts": [one.claim.attempt for one in batch],
-        "workers": [one.claim.worker_id for one in batch],
+        **_fences([one.claim for one in batch]),
         "errors": [failure.error if failure else None for failure in failures],
         "messages": [failure.message if failure else None for failure in failures],
         "tracebacks": [failure.traceback if failure else None for failure in failures],
     }
 
 
-def _claim(row: TupleRow, worker: int) -> Claim:
-    return Claim(
-        id=row[0],
-        kind=row[1],
-        queue=row[2],
-        args=row[3],
-        tenant_id=row[4],
-        metadata=row[5],
-        attempt=row[6],
-        failures=row[7],
-        max_attempts=row[8],
-        backoff=row[9],
-        worker_id=worker,
-    )
+def _fences(claims: Sequence[Claim]) -> dict[str, Any]:
+    return {
+        "ids": [claim.id for claim in claims],
+        "attempts": [claim.attempt for claim in claims],
+        "workers": [claim.worker_id for claim in claims],
+    }

@@ -9,7 +9,7 @@ from contextlib import (
     asynccontextmanager,
     contextmanager,
 )
-from typing import Final
+from typing import Any, Final, LiteralString
 
 from psycopg import AsyncConnection, Connection, OperationalError
 from psycopg.rows import TupleRow
@@ -22,9 +22,14 @@ from forgecore.runtime import (
     Transaction,
 )
 from forgecore_jobs import sql
-from forgecore_jobs.engine.store import Settled, finish_params
+from forgecore_jobs.engine.store import Settled, again_params, finish_params
+from forgecore_jobs.engine.watch import Run
+from forgecore_jobs.job import Again
 
 _AWAY: Final = (OperationalError, DatabaseUnavailableError)
+
+
+_LIMIT: Final = "SELECT set_config('statement_timeout', %s, true)"
 
 
 class LeaseLostError(Exception):
@@ -42,9 +47,10 @@ class JobTransaction(Transaction):
     whoever uses the database would join.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, run: Run) -> None:
         super().__init__(None, None)
         self._database = database
+        self._run = run
         self._begun: AbstractContextManager[Transaction] | None = None
         self._ended = False
         self._turn = threading.Lock()
@@ -52,11 +58,14 @@ class JobTransaction(Transaction):
     @property
     def connection(self) -> Connection[TupleRow]:
         """The connection of the transaction, which begins here."""
-        with self._turn:
-            if self._conn is None and not self._ended:
-                self._begun = self._database.begin()
-                self._conn = self._begun.__enter__().connection
+        if self._conn is None and not self._ended:
+            with self._run.shield(), self._turn:
+                self._begin()
         return super().connection
+
+    def raw(self) -> Connection[TupleRow] | None:
+        """Return the connection if the transaction has begun."""
+        return self._conn
 
     @contextmanager
     def borrow(self) -> Generator[Connection[TupleRow]]:
@@ -75,12 +84,12 @@ class JobTransaction(Transaction):
             super().end()
 
     def complete(self, settled: Settled) -> None:
-        """Commit what was written together with the job's completion.
+        """Commit what was written together with the job's outcome.
 
         LeaseLostError, and nothing is written, if the claim does not hold any more.
         """
         try:
-            row = self.connection.execute(sql.FINISH, finish_params([settled])).fetchone()
+            row = self.connection.execute(*_written(settled), prepare=True).fetchone()
             if row is not None and self._begun is not None:
                 begun, self._begun = self._begun, None
                 begun.__exit__(None, None, None)
@@ -105,13 +114,22 @@ class JobTransaction(Transaction):
                 if other is not error:
                     raise
 
+    def _begin(self) -> None:
+        if self._conn is not None or self._ended:
+            return
+        self._begun = self._database.begin()
+        self._conn = self._begun.__enter__().connection
+        if (limit := _limit(self._run)) is not None:
+            self._conn.execute(_LIMIT, (limit,))
+
 
 class AsyncJobTransaction(AsyncTransaction):
     """What `job.tx` is in an `async def` worker; see `JobTransaction`."""
 
-    def __init__(self, database: AsyncDatabase) -> None:
+    def __init__(self, database: AsyncDatabase, run: Run) -> None:
         super().__init__(None, None)
         self._database = database
+        self._run = run
         self._begun: AbstractAsyncContextManager[AsyncTransaction] | None = None
         self._ended = False
         self._turn = asyncio.Lock()
@@ -123,6 +141,8 @@ class AsyncJobTransaction(AsyncTransaction):
             if self._conn is None and not self._ended:
                 self._begun = self._database.begin()
                 self._conn = (await self._begun.__aenter__()).connection
+                if (limit := _limit(self._run)) is not None:
+                    await self._conn.execute(_LIMIT, (limit,))
         yield self.connection
 
     @property
@@ -139,7 +159,7 @@ class AsyncJobTransaction(AsyncTransaction):
         """Commit what was written together with the job's completion; see `JobTransaction`."""
         try:
             async with self.borrow() as conn:
-                cursor = await conn.execute(sql.FINISH, finish_params([settled]))
+                cursor = await conn.execute(*_written(settled), prepare=True)
                 row = await cursor.fetchone()
             if row is not None and self._begun is not None:
                 begun, self._begun = self._begun, None
@@ -164,3 +184,14 @@ class AsyncJobTransaction(AsyncTransaction):
             except BaseException as other:
                 if other is not error:
                     raise
+
+
+def _limit(run: Run) -> str | None:
+    """Return what is left of the run's time, for statement_timeout: no query outlasts the job."""
+    return None if run.left_s is None else f"{max(1, round(run.left_s * 1000))}ms"
+
+
+def _written(settled: Settled) -> tuple[LiteralString, dict[str, Any]]:
+    if isinstance(settled.outcome, Again):
+        return sql.AGAIN, again_params([settled])
+    return sql.FINISH, finish_params([settled])

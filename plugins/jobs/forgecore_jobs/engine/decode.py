@@ -1,0 +1,60 @@
+"""Decode: the arguments of a row as the class of their kind."""
+
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from types import UnionType
+from typing import Any, Final, Union, get_args, get_origin
+from uuid import UUID
+
+from cattrs import Converter, transform_error
+
+from forgecore_jobs.job import Claim
+from forgecore_jobs.worker import Worker
+
+
+class ArgumentsError(Exception):
+    """The arguments of a job do not fit the class of its kind."""
+
+
+def decode(worker: Worker[Any], claim: Claim) -> object:
+    """Return the claim's arguments as their class; ArgumentsError names the fields at fault."""
+    try:
+        return _CONVERTER.structure(claim.args, worker.args)
+    except Exception as error:  # noqa: BLE001 -- a border: the fields are named
+        faults = "; ".join(transform_error(error, path="args"))
+        raise ArgumentsError(faults) from None
+
+
+def _converter() -> Converter:
+    converter = Converter(detailed_validation=True, forbid_extra_keys=True)
+    for cls in (UUID, Decimal):
+        converter.register_structure_hook(cls, lambda value, to: to(str(value)))
+    for moment in (datetime, date, time):
+        converter.register_structure_hook(moment, lambda value, to: to.fromisoformat(value))
+    converter.register_structure_hook(timedelta, lambda value, _: timedelta(seconds=value))
+    # By identity: an enum that is a str as well has a hook of its own.
+    converter.register_structure_hook_func(lambda to: to in (str, int, bool), _exact)
+    converter.register_structure_hook_func(_is_plain_union, _one_of)
+    return converter
+
+
+def _exact(value: object, to: Any) -> Any:  # noqa: ANN401 -- whatever the class says
+    if type(value) is not to:
+        raise ValueError(f"expected {to.__name__}")
+    return value
+
+
+def _is_plain_union(to: Any) -> bool:  # noqa: ANN401
+    return get_origin(to) in {Union, UnionType} and set(get_args(to)) <= _PLAIN
+
+
+def _one_of(value: object, to: Any) -> object:  # noqa: ANN401
+    if type(value) is int and float in get_args(to) and int not in get_args(to):
+        return float(value)
+    if type(value) not in get_args(to):
+        raise ValueError(f"expected {' or '.join(one.__name__ for one in get_args(to))}")
+    return value
+
+
+_PLAIN: Final = {str, int, bool, float, type(None)}
+_CONVERTER: Final = _converter()

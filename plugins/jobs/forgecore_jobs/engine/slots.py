@@ -1,0 +1,117 @@
+"""Slots: how many jobs of each queue run here, and the threads that run them."""
+
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from queue import SimpleQueue
+from typing import Final
+
+from forgecore_jobs.engine.store import say
+from forgecore_jobs.job import Claim
+
+_IDLE_S: Final = 30.0
+
+
+class Slots:
+    """What is free of each queue's limit. `freed` is called when a claim is worth its while."""
+
+    def __init__(self, limits: Mapping[str, int]) -> None:
+        self._limits = dict(limits)
+        self._out = dict.fromkeys(limits, 0)
+        self.freed: Callable[[], None] = lambda: None
+        self._turn = threading.Lock()
+
+    @property
+    def total(self) -> int:
+        """How much the limits allow at once."""
+        return sum(self._limits.values())
+
+    def wanted(self) -> dict[str, int]:
+        """Return how many jobs of each queue could start now."""
+        with self._turn:
+            free = {queue: limit - self._out[queue] for queue, limit in self._limits.items()}
+        return {queue: count for queue, count in free.items() if count > 0}
+
+    def are_half_free(self) -> bool:
+        """Whether half of some queue's limit is free."""
+        with self._turn:
+            return any(self._out[queue] <= limit // 2 for queue, limit in self._limits.items())
+
+    def take(self, claims: Iterable[Claim]) -> None:
+        """Take a slot for each claim."""
+        with self._turn:
+            for claim in claims:
+                self._out[claim.queue] += 1
+
+    def release(self, queue: str) -> None:
+        """Free a slot."""
+        with self._turn:
+            self._out[queue] -= 1
+            # One claim for each job that ends would cost more than the jobs.
+            out, limit = self._out[queue], self._limits[queue]
+            worth_it = out <= limit // 2 or out == limit - 1
+        if worth_it:
+            self.freed()
+
+
+class Threads:
+    """Threads that run claims. There are as many as work at once needs, up to a limit."""
+
+    def __init__(self, run: Callable[[Claim], None], most: int) -> None:
+        self._run = run
+        self._most = most
+        self._waiting: SimpleQueue[Claim | None] = SimpleQueue()
+        self._count = 0
+        self._idle = 0
+        self._turn = threading.Lock()
+
+    def put(self, claims: Iterable[Claim]) -> None:
+        """Run these claims."""
+        for claim in claims:
+            self._waiting.put(claim)
+        if not self._idle:
+            self._add(1)
+
+    def grow(self) -> bool:
+        """Add threads if claims wait and none is idle; False if none wait."""
+        waiting = self._waiting.qsize()
+        if not waiting:
+            return False
+        if not self._idle:
+            # Short jobs are gone before this is called; long ones get their threads in a few calls.
+            self._add(min(waiting, max(1, self._count)))
+        return True
+
+    def take_back(self) -> list[Claim]:
+        """Return the claims that no thread has begun."""
+        found: list[Claim] = []
+        while not self._waiting.empty():
+            claim = self._waiting.get()
+            if claim is not None:
+                found.append(claim)
+        return found
+
+    def stop(self) -> None:
+        """End the threads that have nothing to do."""
+        for _ in range(self._count):
+            self._waiting.put(None)
+
+    def _add(self, count: int) -> None:
+        for _ in range(min(count, self._most - self._count)):
+            self._count += 1
+            threading.Thread(
+                target=self._loop, name=f"forge-job-{self._count}", daemon=True
+            ).start()
+
+    def _loop(self) -> None:
+        while True:
+            with self._turn:
+                self._idle += 1
+            claim = self._waiting.get()
+            with self._turn:
+                self._idle -= 1
+            if claim is None:
+                return
+            try:
+                self._run(claim)
+            except BaseException as error:  # noqa: BLE001 -- a thread that dies is a slot less
+                say("error", "thread.interrupted", error=repr(error))

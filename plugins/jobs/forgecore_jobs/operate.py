@@ -1,0 +1,279 @@
+"""What an operator sees and does, as functions on a connection: the commands' one query module."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any, Final, LiteralString
+from uuid import UUID
+
+from attrs import frozen
+from psycopg import Connection
+from psycopg.rows import dict_row
+from psycopg.types.json import Jsonb
+
+from forgecore_jobs import sql
+
+Row = dict[str, Any]
+LIVE: Final = ("available", "scheduled", "running", "retryable")
+FINISHED: Final = ("completed", "discarded", "cancelled")
+STATES: Final = (*LIVE, *FINISHED)
+
+# Null says nothing. `state` is of jobs_live, jobs_finished and jobs_all alike.
+_MEANT: Final = """
+    state = ANY(%(states)s)
+    AND (%(ids)s::bigint[] IS NULL OR id = ANY(%(ids)s))
+    AND (%(queue)s::text IS NULL OR queue = %(queue)s)
+    AND (%(kind)s::text IS NULL OR kind = %(kind)s)
+    AND (%(tenant)s::uuid IS NULL OR tenant_id = %(tenant)s)
+    AND (%(age)s::interval IS NULL OR enqueued_at < now() - %(age)s)"""
+_KEPT: Final = """
+    id, enqueued_at, tenant_id, timeout, attempt, kills, max_attempts, priority, kind, queue,
+    args, metadata, backoff"""
+
+_LIST: Final = f"""
+SELECT id, state, kind, queue, tenant_id, attempt, failures, run_at, finished_at
+FROM forge.jobs_all
+WHERE {_MEANT}
+    AND (finished_at IS NULL OR finished_at > now() - %(since)s::interval)
+ORDER BY id DESC
+LIMIT %(limit)s"""
+_MEANT_FINISHED: Final = f"SELECT id FROM forge.jobs_finished WHERE {_MEANT}"
+_MEANT_LIVE: Final = f"SELECT id FROM forge.jobs_live WHERE {_MEANT}"
+_BRING_BACK: Final = f"""
+WITH back AS (
+    DELETE FROM forge.jobs_finished WHERE {_MEANT} RETURNING *
+)
+INSERT INTO forge.jobs ({_KEPT}) SELECT {_KEPT} FROM back
+RETURNING id"""
+_RUN_NOW: Final = f"""
+UPDATE forge.jobs
+SET run_at = now()
+WHERE worker_id IS NULL AND id IN ({_MEANT_LIVE})
+RETURNING id"""
+_END: Final = f"""
+WITH gone AS (
+    DELETE FROM forge.jobs WHERE worker_id IS NULL AND id IN ({_MEANT_LIVE}) RETURNING *
+)
+INSERT INTO forge.jobs_finished ({_KEPT}, run_at, failures, state)
+SELECT {_KEPT}, run_at, failures, 'cancelled' FROM gone
+RETURNING id"""
+_ASK: Final = f"""
+INSERT INTO forge.job_cancels (job_id) {_MEANT_LIVE}
+ON CONFLICT (job_id) DO UPDATE SET asked_at = clock_timestamp()
+RETURNING job_id AS id"""
+
+
+@frozen(kw_only=True)
+class Filter:
+    """Which jobs are meant; what is None or empty does not limit. `age` is since the enqueue."""
+
+    ids: Sequence[int] = ()
+    queue: str | None = None
+    kind: str | None = None
+    states: Sequence[str] = ()
+    tenant: UUID | None = None
+    age: timedelta | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether every job is meant."""
+        return not any((self.ids, self.queue, self.kind, self.states, self.tenant, self.age))
+
+    def params(self, states: Sequence[str]) -> dict[str, Any]:
+        """Return the parameters of a statement that is about those of `states` that are meant."""
+        return {
+            "states": [state for state in states if not self.states or state in self.states],
+            "ids": list(self.ids) or None,
+            "queue": self.queue,
+            "kind": self.kind,
+            "tenant": self.tenant,
+            "age": self.age,
+        }
+
+
+def listed(conn: Connection[Any], which: Filter, since: timedelta, limit: int) -> list[Row]:
+    """Return jobs, the newest first; of the finished ones those that ended within `since`."""
+    return _rows(conn, _LIST, {**which.params(STATES), "since": since, "limit": limit})
+
+
+def shown(conn: Connection[Any], job_id: int) -> Row | None:
+    """Return everything about a job."""
+    rows = _rows(conn, "SELECT * FROM forge.jobs_all WHERE id = %(id)s", {"id": job_id})
+    return rows[0] if rows else None
+
+
+def enqueued(conn: Connection[Any], kind: str, args: object, given: Mapping[str, Any]) -> int:
+    """Write a job and return its id; `given` are columns beside its kind and arguments."""
+    values = {"kind": kind, "args": Jsonb(args), **given}
+    columns: list[LiteralString] = [
+        name
+        for name in ("kind", "args", "queue", "run_at", "priority", "max_attempts", "tenant_id")
+        if name in values
+    ]
+    marks: LiteralString = ", ".join([f"%({name})s" for name in columns])
+    rows = _rows(conn, f"{sql.insert_head(columns)} VALUES ({marks}) RETURNING id", values)
+    return int(rows[0]["id"])
+
+
+def retried(conn: Connection[Any], which: Filter, *, dry_run: bool) -> list[int]:
+    """Let jobs run now: finished ones come back, waiting ones wait no longer; return their ids.
+
+    Completed ones only if their state is asked for. The attempt goes on from where it was;
+    failures are counted anew.
+    """
+    asked = which.states or [state for state in FINISHED if state != "completed"]
+    finished = which.params([state for state in FINISHED if state in asked])
+    waiting = which.params(("scheduled", "retryable"))
+    with conn.transaction():
+        rows = _rows(conn, _MEANT_FINISHED if dry_run else _BRING_BACK, finished)
+        rows += _rows(conn, _MEANT_LIVE if dry_run else _RUN_NOW, waiting)
+    return sorted(row["id"] for row in rows)
+
+
+def cancelled(
+    conn: Connection[Any], which: Filter, *, dry_run: bool
+) -> tuple[list[int], list[int]]:
+    """End jobs; return the ids of those that waited, and of those that still run.
+
+    Waiting ones are cancelled at once; the worker of a running one sees it within a second.
+    """
+    waiting = which.params(("available", "scheduled", "retryable"))
+    running = which.params(("running",))
+    with conn.transaction():
+        ended = _rows(conn, _MEANT_LIVE if dry_run else _END, waiting)
+        asked = _rows(conn, _MEANT_LIVE if dry_run else _ASK, running)
+    return sorted(row["id"] for row in ended), sorted(row["id"] for row in asked)
+
+
+def pause(conn: Connection[Any], what: str, name: str) -> None:
+    """Let no worker claim from a queue, or a kind."""
+    conn.execute(
+        "INSERT INTO forge.job_pauses (what, name) VALUES (%s, %s) ON CONFLICT DO NOTHING",
+        (what, name),
+    )
+
+
+def resume(conn: Connection[Any], what: str, name: str) -> bool:
+    """End a pause; False if there was none. Sleeping workers are woken."""
+    ended = conn.execute(
+        "DELETE FROM forge.job_pauses WHERE what = %s AND name = %s", (what, name)
+    ).rowcount
+    conn.execute("SELECT pg_notify('forge_jobs', '')")
+    return bool(ended)
+
+
+def pruned(conn: Connection[Any], kept: Mapping[str, timedelta], *, dry_run: bool) -> list[Row]:
+    """Drop the days that are over, or say which they are: part and rows of each."""
+    return _rows(conn, sql.PRUNE, {**kept, "dry_run": dry_run})
+
+
+def queues(conn: Connection[Any]) -> list[Row]:
+    """Return each queue that has live jobs or is paused, with counts and the oldest wait."""
+    return _rows(
+        conn,
+        """
+        SELECT
+            coalesce(job.queue, pause.name) AS queue,
+            count(*) FILTER (WHERE state = 'available') AS available,
+            count(*) FILTER (WHERE state = 'scheduled') AS scheduled,
+            count(*) FILTER (WHERE state = 'retryable') AS retryable,
+            count(*) FILTER (WHERE state = 'running') AS running,
+            extract(epoch FROM now() - min(run_at) FILTER (WHERE state = 'available'))::float
+                AS oldest_wait_s,
+            bool_or(pause.name IS NOT NULL) AS paused
+        FROM forge.jobs_live AS job
+        FULL JOIN (SELECT name FROM forge.job_pauses WHERE what = 'queue') AS pause
+            ON pause.name = job.queue
+        GROUP BY 1
+        ORDER BY 1""",
+        {},
+    )
+
+
+def workers(conn: Connection[Any]) -> list[Row]:
+    """Return the worker processes, the newest first."""
+    return _rows(
+        conn,
+        """
+        SELECT id, host, pid, version, limits, kinds, timeouts, lost_slots, started_at,
+            extract(epoch FROM clock_timestamp() - beat_at)::float AS beaten_s_ago
+        FROM forge.job_workers
+        ORDER BY id DESC""",
+        {},
+    )
+
+
+def table(conn: Connection[Any]) -> Row:
+    """Return size and dead rows of the table of live jobs, and how much is kept of the others."""
+    (row,) = _rows(
+        conn,
+        """
+        SELECT
+            pg_total_relation_size('forge.jobs') AS bytes,
+            stat.n_live_tup AS live,
+            stat.n_dead_tup AS dead,
+            stat.last_autovacuum AS vacuumed_at,
+            (SELECT count(*) FROM pg_inherits AS part
+                WHERE part.inhparent IN ('forge.jobs_completed'::regclass,
+                    'forge.jobs_discarded'::regclass, 'forge.jobs_cancelled'::regclass))
+                AS partitions,
+            (SELECT coalesce(sum(pg_total_relation_size(tree.relid)), 0)::bigint
+                FROM pg_partition_tree('forge.jobs_finished') AS tree WHERE tree.isleaf)
+                AS finished_bytes
+        FROM pg_stat_user_tables AS stat
+        WHERE stat.relid = 'forge.jobs'::regclass""",
+        {},
+    )
+    return row
+
+
+def oldest_snapshot(conn: Connection[Any]) -> Row | None:
+    """Return the session, slot or prepared transaction that keeps dead rows from being removed."""
+    rows = _rows(
+        conn,
+        """
+        SELECT *
+        FROM (
+            SELECT 'session' AS what, pid::text AS name, usename AS role, application_name, state,
+                extract(epoch FROM clock_timestamp() - xact_start)::float AS age_s,
+                left(query, 200) AS query, age(backend_xmin) AS xids
+            FROM pg_stat_activity
+            WHERE backend_xmin IS NOT NULL AND pid <> pg_backend_pid()
+                AND backend_type = 'client backend'
+            UNION ALL
+            SELECT 'replication slot', slot_name, NULL, NULL, CASE WHEN active THEN 'active' END,
+                NULL, NULL, age(xmin)
+            FROM pg_replication_slots
+            WHERE xmin IS NOT NULL
+            UNION ALL
+            SELECT 'prepared transaction', gid, owner, NULL, NULL,
+                extract(epoch FROM clock_timestamp() - prepared)::float, NULL, age(transaction)
+            FROM pg_prepared_xacts
+        ) AS holder
+        ORDER BY xids DESC, age_s DESC NULLS LAST
+        LIMIT 1""",
+        {},
+    )
+    return rows[0] if rows else None
+
+
+def paused_kinds(conn: Connection[Any]) -> list[str]:
+    """Return the kinds that no worker claims."""
+    rows = _rows(conn, "SELECT name FROM forge.job_pauses WHERE what = 'kind' ORDER BY 1", {})
+    return [row["name"] for row in rows]
+
+
+def waiting_kinds(conn: Connection[Any]) -> dict[str, int]:
+    """Return how many due jobs of each kind wait."""
+    text = "SELECT kind, count(*) AS n FROM forge.jobs_live WHERE state = 'available' GROUP BY 1"
+    return {row["kind"]: row["n"] for row in _rows(conn, text, {})}
+
+
+def server_time(conn: Connection[Any]) -> datetime:
+    """Return the server's clock."""
+    now: datetime = _rows(conn, "SELECT clock_timestamp() AS now", {})[0]["now"]
+    return now
+
+
+def _rows(conn: Connection[Any], text: LiteralString, params: Mapping[str, Any]) -> list[Row]:
+    with conn.cursor(row_factory=dict_row) as cursor:
+        return cursor.execute(text, params).fetchall()
