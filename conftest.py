@@ -141,8 +141,8 @@ class Project:
             stderr=log,
         )
 
-    def worker(self, env: dict[str, str] | None = None) -> "subprocess.Popen[bytes]":
-        return self.start(sys.executable, "-m", "forgecore", "jobs", "work", env=env)
+    def worker(self, *options: str, env: dict[str, str] | None = None) -> "subprocess.Popen[bytes]":
+        return self.start(sys.executable, "-m", "forgecore", "jobs", "work", *options, env=env)
 
     def log(self) -> str:
         path = self.folder / "worker.log"

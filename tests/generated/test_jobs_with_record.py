@@ -10,7 +10,7 @@ from decimal import Decimal
 import attrs
 import psycopg
 import pytest
-from forgecore_jobs import enqueue, enqueue_async
+from forgecore_jobs import enqueue, enqueue_async, enqueue_many, enqueue_many_async
 
 from forgecore.runtime import (
     EnqueueError,
@@ -473,3 +473,60 @@ def test_it_all_works_behind_a_pooler(shop, tenant, sql, monkeypatch):
             ProductActions(db).create(new(f"s{n}"))
         with db.borrow() as conn:
             assert conn.execute("SELECT count(*) FROM pg_prepared_statements").fetchone() == (0,)
+
+
+def test_many_jobs_are_written_at_once_with_their_ids(shop, db, sql, tenant):
+    import asyncio
+
+    from shop.gen.actions.product import ReindexProductArgs
+
+    from forgecore.runtime import connect_async
+
+    args = [ReindexProductArgs(resource_id=uuid.uuid4(), tenant_id=tenant) for _ in range(3)]
+    ids = enqueue_many(db, args, priority=2)
+
+    async def more():
+        async with connect_async() as adb, adb.transaction() as tx:
+            return await enqueue_many_async(tx, args)
+
+    ids += asyncio.run(more())
+    with pytest.raises(ValueError), db.transaction() as tx:
+        enqueue_many(tx, args)
+        raise ValueError
+
+    rows = sql.execute(
+        "SELECT id, args ->> 'resource_id', tenant_id, priority, run_at <= now(), queue, kind"
+        " FROM forge.jobs ORDER BY id"
+    ).fetchall()
+    assert [row[0] for row in rows] == ids
+    assert [row[1] for row in rows] == [str(one.resource_id) for one in args] * 2
+    assert {row[2:5] for row in rows} == {(tenant, 2, True), (tenant, 5, True)}
+    assert enqueue_many(db, []) == []
+
+
+def test_one_bad_job_keeps_all_out(db, sql, tenant):
+    from shop.gen.actions.product import ReindexProductArgs
+
+    good = ReindexProductArgs(resource_id=uuid.uuid4(), tenant_id=tenant)
+    bad = ReindexProductArgs(resource_id=object(), tenant_id=tenant)
+
+    with pytest.raises(EnqueueError, match="`resource_id` of type object has no JSON form"):
+        enqueue_many(db, [good, bad])
+    with pytest.raises(EnqueueError, match="priority"):
+        enqueue_many(db, [good], priority=10)
+
+    assert jobs(sql) == []
+
+
+def test_sql_alone_enqueues(db, sql, tenant):
+    job = sql.execute(
+        "SELECT forge.enqueue('any_kind', '{\"a\": 1}', run_at => now() + interval '1 day',"
+        " priority => 0, tenant_id => %s)",
+        (tenant,),
+    ).fetchone()[0]
+
+    row = sql.execute(
+        "SELECT kind, queue, args, tenant_id, priority, state FROM forge.jobs_all WHERE id = %s",
+        (job,),
+    ).fetchone()
+    assert row == ("any_kind", "default", {"a": 1}, tenant, 0, "scheduled")

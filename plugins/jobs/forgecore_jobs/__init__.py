@@ -1,6 +1,12 @@
 """Jobs in Postgres: enqueued with the record they belong to, run under Dramatiq."""
 
-from forgecore_jobs.enqueue import enqueue, enqueue_async, enqueues
+from forgecore_jobs.enqueue import (
+    enqueue,
+    enqueue_async,
+    enqueue_many,
+    enqueue_many_async,
+    enqueues,
+)
 from forgecore_jobs.job import AsyncJob, Cancel, Discard, Job, JobArgs, Snooze
 from forgecore_jobs.worker import Worker, worker
 
@@ -14,6 +20,8 @@ __all__ = [
     "Worker",
     "enqueue",
     "enqueue_async",
+    "enqueue_many",
+    "enqueue_many_async",
     "enqueues",
     "worker",
 ]

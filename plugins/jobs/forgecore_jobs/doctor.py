@@ -1,7 +1,7 @@
 """Doctor: what is wrong with the jobs' tables, workers and clocks, each with what mends it."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -31,7 +31,7 @@ _FUNCTIONS: Final = """
 SELECT 'function ' || proname, prosrc || coalesce(array_to_string(proconfig, ','), '')
 FROM pg_proc WHERE pronamespace = %(schema)s::regnamespace"""
 _TRIGGERS: Final = """
-SELECT 'trigger ' || tgname, pg_get_triggerdef(pg_trigger.oid) || tgenabled
+SELECT 'trigger ' || tgname, pg_get_triggerdef(pg_trigger.oid) || tgenabled::text
 FROM pg_trigger JOIN pg_class ON pg_class.oid = tgrelid
 WHERE relnamespace = %(schema)s::regnamespace AND NOT tgisinternal"""
 _OPTIONS: Final = """
@@ -56,13 +56,22 @@ def findings(
     limits: Mapping[str, int],
 ) -> Iterator[Finding]:
     """Look at everything; `migrations` are the texts that made the tables, in order."""
-    yield from _tables(conn, migrations)
-    yield from _partitions(conn)
-    yield from _workers(conn)
-    yield from _kinds(conn, kinds, limits)
-    yield from _clock(conn)
-    yield from _snapshot(conn)
-    yield from _pauses(conn)
+    checks: tuple[tuple[str, Callable[[], Iterator[Finding]]], ...] = (
+        ("tables", lambda: _tables(conn, migrations)),
+        ("partitions", lambda: _partitions(conn)),
+        ("workers", lambda: _workers(conn)),
+        ("kinds", lambda: _kinds(conn, kinds, limits)),
+        ("clock", lambda: _clock(conn)),
+        ("snapshots", lambda: _snapshot(conn)),
+        ("pauses", lambda: _pauses(conn)),
+    )
+    for name, check in checks:
+        try:
+            yield from check()
+        except psycopg.ProgrammingError as error:
+            # What is missing was named by the first check.
+            text = f"cannot be looked at: {error.diag.message_primary or error}"
+            yield Finding(check=name, ok=False, text=text)
 
 
 def _tables(conn: Connection[Any], migrations: Sequence[str]) -> Iterator[Finding]:

@@ -2,12 +2,13 @@
 
 import functools
 import inspect
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable, Generator, Iterable
 from contextlib import contextmanager, nullcontext
 from datetime import datetime
-from typing import Any, LiteralString, ParamSpec, TypeVar, cast
+from typing import Any, Final, LiteralString, ParamSpec, TypeVar, cast
 
 import psycopg
+from attrs import frozen
 from psycopg import AsyncConnection, Connection
 from psycopg.rows import TupleRow, tuple_row
 from psycopg.types.json import Jsonb
@@ -27,13 +28,51 @@ from forgecore.runtime.errors import translate
 from forgecore.runtime.settings import read_section
 from forgecore_jobs.arguments import to_json
 from forgecore_jobs.job import JobArgs
+from forgecore_jobs.options import DEFAULT_PRIORITY
 from forgecore_jobs.settings import DEFAULT_QUEUE, JobsSettings
 from forgecore_jobs.sql import TABLE, insert_head
-from forgecore_jobs.wiring import Defaults, project_wiring
+from forgecore_jobs.wiring import Defaults, Wiring, project_wiring
 
 P = ParamSpec("P")
 R = TypeVar("R")
+_COPIED: Final[tuple[LiteralString, ...]] = (
+    *("kind", "queue", "args", "tenant_id", "metadata", "priority", "max_attempts", "timeout"),
+    "backoff",
+)
+_TYPES: Final = (
+    *("bigint", "timestamptz", "text", "text", "jsonb", "uuid", "jsonb", "smallint", "integer"),
+    *("interval", "text"),
+)
+_COPY: Final[LiteralString] = (
+    f"COPY forge.jobs (id, run_at, {', '.join(_COPIED)}) FROM STDIN (FORMAT binary)"
+)
+_IDS: Final = """
+SELECT nextval(pg_get_serial_sequence('forge.jobs', 'id')), now()
+FROM generate_series(1, %s)"""
 _REMEDY = f"the table {TABLE} is not as it must be: run `forgecore migrate up`"
+
+
+@frozen
+class _Call:
+    """What a call says of its jobs; None is left to the kind's hook, or to [jobs]."""
+
+    queue: str | None
+    run_at: datetime | None
+    priority: int | None
+    max_attempts: int | None
+
+    def fault(self) -> str | None:
+        if self.queue is not None and self.queue not in read_section(JobsSettings, "jobs").limits:
+            return f"queue {self.queue!r} is not in [jobs.queues]"
+        checks: tuple[tuple[str, object, rules.Rule], ...] = (
+            ("run_at", self.run_at, rules.aware_datetime()),
+            ("priority", self.priority, rules.integer(16, minimum=0, maximum=9)),
+            ("max_attempts", self.max_attempts, rules.integer(32, minimum=1)),
+        )
+        for name, value, rule in checks:
+            if value is not None and (fault := rule(value)) is not None:
+                return f"{name} {fault[1]}"
+        return None
 
 
 def enqueue(
@@ -50,7 +89,7 @@ def enqueue(
     What the call leaves out comes from the kind's hook if it has exactly one, else from
     [jobs]. EnqueueError names the kind; nothing was sent then, or nothing is committed.
     """
-    statement, params = _insert(args, queue, run_at, priority, max_attempts)
+    statement, params = _insert(args, _Call(queue, run_at, priority, max_attempts))
     with _named((args.kind,)):
         lent = nullcontext(source) if isinstance(source, Connection) else source.borrow()
         with lent as conn, conn.cursor(row_factory=tuple_row) as cursor:
@@ -67,13 +106,63 @@ async def enqueue_async(
     max_attempts: int | None = None,
 ) -> int:
     """Write a job in whatever transaction `source` is in, and return its id; see `enqueue`."""
-    statement, params = _insert(args, queue, run_at, priority, max_attempts)
+    statement, params = _insert(args, _Call(queue, run_at, priority, max_attempts))
     with _named((args.kind,)):
         lent = nullcontext(source) if isinstance(source, AsyncConnection) else source.borrow()
         async with lent as conn:
             async with conn.cursor(row_factory=tuple_row) as cursor:
                 await cursor.execute(statement, params, prepare=True)
                 return _id(await cursor.fetchone())
+
+
+def enqueue_many(
+    source: Database | Transaction | Connection[Any],
+    args: Iterable[JobArgs],
+    *,
+    queue: str | None = None,
+    run_at: datetime | None = None,
+    priority: int | None = None,
+    max_attempts: int | None = None,
+) -> list[int]:
+    """Write many jobs by COPY, all or none, and return their ids in the order of `args`."""
+    rows, kinds = _rows(args, _Call(queue, run_at, priority, max_attempts))
+    if not rows:
+        return []
+    with _named(kinds):
+        lent = nullcontext(source) if isinstance(source, Connection) else source.borrow()
+        with lent as conn, conn.cursor(row_factory=tuple_row) as cursor:
+            given = cursor.execute(_IDS, (len(rows),)).fetchall()
+            with cursor.copy(_COPY) as copy:
+                copy.set_types(_TYPES)
+                for (job_id, now), row in zip(given, rows, strict=True):
+                    copy.write_row((job_id, run_at or now, *row))
+    return [int(job_id) for job_id, _ in given]
+
+
+async def enqueue_many_async(
+    source: AsyncDatabase | AsyncTransaction | AsyncConnection[Any],
+    args: Iterable[JobArgs],
+    *,
+    queue: str | None = None,
+    run_at: datetime | None = None,
+    priority: int | None = None,
+    max_attempts: int | None = None,
+) -> list[int]:
+    """Write many jobs by COPY, all or none, and return their ids; see `enqueue_many`."""
+    rows, kinds = _rows(args, _Call(queue, run_at, priority, max_attempts))
+    if not rows:
+        return []
+    with _named(kinds):
+        lent = nullcontext(source) if isinstance(source, AsyncConnection) else source.borrow()
+        async with lent as conn:
+            async with conn.cursor(row_factory=tuple_row) as cursor:
+                await cursor.execute(_IDS, (len(rows),))
+                given = await cursor.fetchall()
+                async with cursor.copy(_COPY) as copy:
+                    copy.set_types(_TYPES)
+                    for (job_id, now), row in zip(given, rows, strict=True):
+                        await copy.write_row((job_id, run_at or now, *row))
+    return [int(job_id) for job_id, _ in given]
 
 
 def enqueues(*kinds: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
@@ -102,53 +191,60 @@ def enqueues(*kinds: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
 
 def _insert(
     args: JobArgs,
-    queue: str | None,
-    run_at: datetime | None,
-    priority: int | None,
-    max_attempts: int | None,
+    call: _Call,
 ) -> tuple[LiteralString, dict[str, object]]:
-    wiring = project_wiring()
-    known = wiring.defaults.get(args.kind, Defaults(queue=DEFAULT_QUEUE))
-    if fault := _fault_of_options(queue, run_at, priority, max_attempts):
+    if fault := call.fault():
         raise EnqueueError([args.kind], fault)
-    given: dict[LiteralString, object] = {
-        "kind": args.kind,
-        "queue": queue or known.queue,
-        "args": Jsonb(to_json(args)),
-        "tenant_id": getattr(args, "tenant_id", current_tenant_or_none()),
-        "metadata": Jsonb(dict(wiring.metadata())),
-        "run_at": run_at,
-        "priority": known.priority if priority is None else priority,
-        "max_attempts": known.max_attempts if max_attempts is None else max_attempts,
-        "timeout": known.timeout,
-        "backoff": known.backoff,
-    }
+    given = _values(args, project_wiring(), call)
     columns: list[LiteralString] = [name for name, value in given.items() if value is not None]
     marks: LiteralString = ", ".join([f"%({name})s" for name in columns])
     statement = f"{insert_head(columns)} VALUES ({marks}) RETURNING id"
     return statement, {name: given[name] for name in columns}
 
 
+def _values(
+    args: JobArgs,
+    wiring: Wiring,
+    call: _Call,
+) -> dict[LiteralString, object]:
+    known = wiring.defaults.get(args.kind, Defaults(queue=DEFAULT_QUEUE))
+    return {
+        "kind": args.kind,
+        "queue": call.queue or known.queue,
+        "args": Jsonb(to_json(args)),
+        "tenant_id": getattr(args, "tenant_id", current_tenant_or_none()),
+        "metadata": Jsonb(dict(wiring.metadata())),
+        "run_at": call.run_at,
+        "priority": known.priority if call.priority is None else call.priority,
+        "max_attempts": known.max_attempts if call.max_attempts is None else call.max_attempts,
+        "timeout": known.timeout,
+        "backoff": known.backoff,
+    }
+
+
+def _rows(
+    args: Iterable[JobArgs],
+    call: _Call,
+) -> tuple[list[tuple[object, ...]], tuple[str, ...]]:
+    """Return the rows of a COPY, and the kinds that they are of."""
+    jobs = list(args)
+    kinds = tuple(dict.fromkeys(one.kind for one in jobs))
+    if fault := call.fault():
+        raise EnqueueError(kinds, fault)
+    wiring = project_wiring()
+    rows: list[tuple[object, ...]] = []
+    for one in jobs:
+        values = _values(one, wiring, call)
+        if values["priority"] is None:
+            values["priority"] = DEFAULT_PRIORITY
+        rows.append(tuple(values[name] for name in _COPIED))
+    return rows, kinds
+
+
 def _id(row: TupleRow | None) -> int:
     if row is None:
         raise SuppressedError("job")
     return int(row[0])
-
-
-def _fault_of_options(
-    queue: str | None, run_at: object, priority: object, max_attempts: object
-) -> str | None:
-    if queue is not None and queue not in read_section(JobsSettings, "jobs").limits:
-        return f"queue {queue!r} is not in [jobs.queues]"
-    checks: tuple[tuple[str, object, rules.Rule], ...] = (
-        ("run_at", run_at, rules.aware_datetime()),
-        ("priority", priority, rules.integer(16, minimum=0, maximum=9)),
-        ("max_attempts", max_attempts, rules.integer(32, minimum=1)),
-    )
-    for name, value, rule in checks:
-        if value is not None and (fault := rule(value)) is not None:
-            return f"{name} {fault[1]}"
-    return None
 
 
 @contextmanager

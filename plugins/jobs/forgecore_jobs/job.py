@@ -2,16 +2,18 @@
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
+from functools import cached_property
 from typing import Any, ClassVar, Final, NamedTuple, Protocol, TypeVar
 from uuid import UUID
 
+import structlog
 from attrs import field, frozen
 
 from forgecore.runtime import AsyncTransaction, Transaction
 
 
 class Log(Protocol):
-    """What `job.log` offers: structlog's logger, which is slow to import for its type alone."""
+    """What `job.log` offers of structlog's logger."""
 
     def bind(self, **keys: object) -> "Log":
         """Return a log that has more keys bound."""
@@ -65,33 +67,80 @@ class Claim(NamedTuple):
     worker_id: int
 
 
-@frozen(kw_only=True)
+@frozen
 class _JobBase:
     """What a job tells its worker."""
 
-    id: int
-    kind: str
-    queue: str
-    attempt: int
-    failures: int
-    max_attempts: int
-    tenant_id: UUID | None
-    metadata: Mapping[str, str]
-    log: Log = field(repr=False)
+    _claim: Claim
+
+    @property
+    def id(self) -> int:
+        """The job's id, the same for every attempt."""
+        return self._claim.id
+
+    @property
+    def kind(self) -> str:
+        """The kind."""
+        return self._claim.kind
+
+    @property
+    def queue(self) -> str:
+        """The queue that it came from."""
+        return self._claim.queue
+
+    @property
+    def attempt(self) -> int:
+        """How often the job was started, this time included."""
+        return self._claim.attempt
+
+    @property
+    def failures(self) -> int:
+        """How often it has failed before."""
+        return self._claim.failures
+
+    @property
+    def max_attempts(self) -> int:
+        """After how many failures it is given up."""
+        return self._claim.max_attempts
+
+    @property
+    def tenant_id(self) -> UUID | None:
+        """The tenant that it was enqueued for."""
+        return self._claim.tenant_id
+
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        """What plugins added at the enqueue."""
+        return self._claim.metadata
+
+    @cached_property
+    def log(self) -> Log:
+        """A log that has kind, job_id, queue, attempt, max_attempts and tenant_id bound."""
+        claim = self._claim
+        log: Log = structlog.get_logger(
+            "forgecore_jobs",
+            kind=claim.kind,
+            job_id=claim.id,
+            queue=claim.queue,
+            attempt=claim.attempt,
+            max_attempts=claim.max_attempts,
+            tenant_id=None if claim.tenant_id is None else str(claim.tenant_id),
+        )
+        return log
 
 
-@frozen(kw_only=True)
+@frozen
 class Job(_JobBase):
     """The job of a synchronous worker.
 
     `tx` begins its transaction at its first statement; what is written through it commits
-    together with the job's completion. `log` has kind, job_id, attempt and tenant_id bound.
+    together with the job's completion.
     """
 
     tx: Transaction = field(repr=False)
 
 
-@frozen(kw_only=True)
+@frozen
 class AsyncJob(_JobBase):
     """The job of an `async def` worker; see `Job`."""
 

@@ -343,10 +343,10 @@ def test_a_worker_survives_its_connections(shop):
 
 
 def test_sigterm_finishes_what_runs_and_gives_the_rest_back(shop):
-    shop.jobs(both("time.sleep(2)"))
+    shop.jobs(both('note("start"); time.sleep(2)'))
     jobs = [shop.enqueue() for _ in range(4)]
     worker = shop.work()
-    shop.until(lambda: shop.state(jobs[0])[0] == "running")
+    shop.until(lambda: len(shop.notes()) == 2)
 
     worker.send_signal(signal.SIGTERM)
     assert worker.wait(15) == 0

@@ -6,10 +6,9 @@ It is the only place where a user's function is called, whatever carries the job
 import contextvars
 import inspect
 from collections.abc import Callable, Generator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any
 
-import structlog
 from attrs import frozen
 
 from forgecore.runtime import AsyncDatabase, Database, acting
@@ -51,7 +50,7 @@ class Runner:
         worker = self.workers[claim.kind]
         run = self.watch.begin(claim, _timeout_s(worker, claim))
         tx = JobTransaction(self.database, run)
-        job = Job(tx=tx, **_told(claim))
+        job = Job(claim, tx)
         args: object = None
         try:
             args = decode(worker, claim)
@@ -87,7 +86,7 @@ class Runner:
         settled = Settled(claim=run.claim, outcome=outcome)
         for callback in _callbacks(worker, args, outcome):
             tx = JobTransaction(self.database, run)
-            told = Job(tx=tx, **_told(run.claim))
+            told = Job(run.claim, tx)
             try:
                 with acting(tenant=job.tenant_id, user=None):
                     callback(args, told, run.reason or error)
@@ -107,7 +106,7 @@ class Runner:
         worker = self.workers[claim.kind]
         run = self.watch.begin(claim, _timeout_s(worker, claim))
         tx = AsyncJobTransaction(self.async_database, run)
-        job = AsyncJob(tx=tx, **_told(claim))
+        job = AsyncJob(claim, tx)
         args: object = None
         try:
             args = decode(worker, claim)
@@ -142,7 +141,7 @@ class Runner:
         settled = Settled(claim=run.claim, outcome=outcome)
         for callback in _callbacks(worker, args, outcome):
             tx = AsyncJobTransaction(self.async_database, run)
-            told = AsyncJob(tx=tx, **_told(run.claim))
+            told = AsyncJob(run.claim, tx)
             try:
                 with acting(tenant=job.tenant_id, user=None):
                     given = callback(args, told, run.reason or error)
@@ -164,7 +163,7 @@ class Runner:
         if run.reason is None:
             return
         worker = self.workers[run.claim.kind]
-        job = Job(tx=JobTransaction(self.database, run), **_told(run.claim))
+        job = Job(run.claim, JobTransaction(self.database, run))
         outcome = self._outcome(worker, job, run, run.reason)
         if outcome is not None:
             self.acks.put(Settled(claim=run.claim, outcome=outcome))
@@ -178,10 +177,16 @@ class Runner:
             return None
         return outcome_of(error, worker, run, job)
 
+    def _around(self, job: Job | AsyncJob) -> AbstractContextManager[object]:
+        tenant = acting(tenant=job.tenant_id, user=None)
+        return self._all_around(tenant, job) if self.wiring.around else tenant
+
     @contextmanager
-    def _around(self, job: Job | AsyncJob) -> Generator[None]:
+    def _all_around(
+        self, tenant: AbstractContextManager[object], job: Job | AsyncJob
+    ) -> Generator[None]:
         with ExitStack() as stack:
-            stack.enter_context(acting(tenant=job.tenant_id, user=None))
+            stack.enter_context(tenant)
             for around in self.wiring.around:
                 stack.enter_context(around(job))
             yield
@@ -221,28 +226,3 @@ async def _undo_async(tx: AsyncJobTransaction, error: BaseException) -> None:
         await tx.undo(error)
     except BaseException as other:  # noqa: BLE001 -- the server has rolled back by itself
         say("warning", "job.rollback_failed", error=str(other).strip())
-
-
-def _told(claim: Claim) -> dict[str, Any]:
-    tenant = claim.tenant_id
-    # Lazy: what is never logged is never bound.
-    log = structlog.get_logger(
-        "forgecore_jobs",
-        kind=claim.kind,
-        job_id=claim.id,
-        queue=claim.queue,
-        attempt=claim.attempt,
-        max_attempts=claim.max_attempts,
-        tenant_id=None if tenant is None else str(tenant),
-    )
-    return {
-        "id": claim.id,
-        "kind": claim.kind,
-        "queue": claim.queue,
-        "attempt": claim.attempt,
-        "failures": claim.failures,
-        "max_attempts": claim.max_attempts,
-        "tenant_id": tenant,
-        "metadata": claim.metadata,
-        "log": log,
-    }

@@ -15,7 +15,6 @@ from typing import Final, Literal
 from forgecore_jobs.engine.store import Level, Store
 from forgecore_jobs.job import Claim
 
-PRIORITIES: Final = range(10)
 Reach = Literal["newest", "recent", "all"]
 """How far below the newest claim to look: not at all, seconds, or the whole queue."""
 
@@ -69,13 +68,15 @@ class Floors:
             self._swept[queue] = now
 
     def levels(self, reach: Mapping[str, Reach]) -> list[Level]:
-        """Return where to begin, for each priority of these queues, the first one first."""
+        """Return where to begin, for the priorities of these queues that have a floor."""
         now = time.monotonic()
-        return [
-            Level(queue, priority, *(self._place(queue, priority, far, now) or ()))
-            for queue, far in reach.items()
-            for priority in PRIORITIES
-        ]
+        found: list[Level] = []
+        for (queue, priority), floor in self._floors.items():
+            far = reach.get(queue, "all")
+            place = floor.newest if far == "newest" else floor.recent(now)
+            if far != "all" and place is not None:
+                found.append(Level(queue, priority, *place))
+        return found
 
     def claimed(self, claims: Sequence[Claim]) -> None:
         """Note what was claimed."""
@@ -88,14 +89,6 @@ class Floors:
                 newest[level] = place
         for level, place in newest.items():
             self._floors.setdefault(level, _Floor()).raise_to(place, now)
-
-    def _place(
-        self, queue: str, priority: int, reach: Reach, now: float
-    ) -> tuple[datetime, int] | None:
-        floor = self._floors.get((queue, priority))
-        if floor is None or reach == "all":
-            return None
-        return floor.newest if reach == "newest" else floor.recent(now)
 
 
 class Claimer:

@@ -62,6 +62,8 @@ class Threads:
         self._waiting: SimpleQueue[Claim | None] = SimpleQueue()
         self._count = 0
         self._idle = 0
+        self._done = 0
+        self._seen = 0
         self._turn = threading.Lock()
 
     def put(self, claims: Iterable[Claim]) -> None:
@@ -76,8 +78,10 @@ class Threads:
         waiting = self._waiting.qsize()
         if not waiting:
             return False
-        if not self._idle:
-            # Short jobs are gone before this is called; long ones get their threads in a few calls.
+        done, self._seen = self._done - self._seen, self._done
+        if not self._idle and done < self._count:
+            # Short jobs are gone between two calls, and threads would only get in each other's
+            # way; long ones have all they need after a few calls.
             self._add(min(waiting, max(1, self._count)))
         return True
 
@@ -106,6 +110,7 @@ class Threads:
         while True:
             with self._turn:
                 self._idle += 1
+                self._done += 1
             claim = self._waiting.get()
             with self._turn:
                 self._idle -= 1

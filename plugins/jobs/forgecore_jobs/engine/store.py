@@ -5,7 +5,7 @@ import socket
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final, LiteralString
 
 import psycopg
@@ -28,9 +28,6 @@ def say(level: str, event: str, **keys: object) -> None:
     with suppress(Exception):
         getattr(keys.pop("by", log), level)(event, **keys)
 
-
-BEGINNING: Final = datetime(1970, 1, 1, tzinfo=UTC)
-"""No job is due before it: the table refuses."""
 
 LEASE: Final = timedelta(seconds=10)
 """A process that has not beaten for so long is dead, or must think so itself."""
@@ -62,8 +59,8 @@ class Level:
 
     queue: str
     priority: int
-    time: datetime = BEGINNING
-    id: int = 0
+    time: datetime
+    id: int
 
 
 class Held:
@@ -327,7 +324,7 @@ class Store:
 def finish_params(batch: Sequence[Settled]) -> dict[str, Any]:
     """Return the parameters of FINISH; every outcome of `batch` is Finished."""
     states = [one.outcome.state for one in batch if isinstance(one.outcome, Finished)]
-    return {"states": states, **_common(batch)}
+    return {"states": _array(states), **_common(batch)}
 
 
 def again_params(batch: Sequence[Settled]) -> dict[str, Any]:
@@ -351,7 +348,12 @@ def _common(batch: Sequence[Settled]) -> dict[str, Any]:
 
 def _fences(claims: Sequence[Claim]) -> dict[str, Any]:
     return {
-        "ids": [claim.id for claim in claims],
-        "attempts": [claim.attempt for claim in claims],
-        "workers": [claim.worker_id for claim in claims],
+        "ids": _array(claim.id for claim in claims),
+        "attempts": _array(claim.attempt for claim in claims),
+        "workers": _array(claim.worker_id for claim in claims),
     }
+
+
+def _array(values: Iterable[int | str]) -> str:
+    # As text, which costs a tenth of psycopg's lists: these values need no quotes.
+    return f"{{{','.join(map(str, values))}}}"

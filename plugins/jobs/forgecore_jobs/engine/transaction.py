@@ -132,11 +132,14 @@ class AsyncJobTransaction(AsyncTransaction):
         self._run = run
         self._begun: AbstractAsyncContextManager[AsyncTransaction] | None = None
         self._ended = False
-        self._turn = asyncio.Lock()
+        self._turn: asyncio.Lock | None = None
 
     @asynccontextmanager
     async def borrow(self) -> AsyncGenerator[AsyncConnection[TupleRow]]:
         """Lend the transaction's connection; the transaction begins here."""
+        if self._turn is None:
+            # Not before it is needed: most jobs never touch the transaction.
+            self._turn = asyncio.Lock()
         async with self._turn:
             if self._conn is None and not self._ended:
                 self._begun = self._database.begin()

@@ -185,39 +185,46 @@ DECLARE
         SELECT pause.name FROM forge.job_pauses AS pause WHERE pause.what = 'kind'
     );
 BEGIN
-    -- Locking the process's own entry keeps out a claim of one that was taken for dead.
-    PERFORM FROM forge.job_workers AS alive WHERE alive.id = worker FOR KEY SHARE;
-    IF NOT FOUND THEN
-        RETURN;
-    END IF;
     RETURN QUERY
     WITH found AS MATERIALIZED (
         SELECT taken.id
         FROM unnest(queues, limits) AS wanted (queue, most)
         CROSS JOIN LATERAL (
             SELECT waiting.id
-            FROM unnest(floor_queues, floor_priorities, floor_times, floor_ids)
-                AS level (queue, priority, time, id)
+            FROM generate_series(0, 9) AS level (priority)
+            LEFT JOIN LATERAL (
+                SELECT floor.time, floor.id
+                FROM unnest(floor_queues, floor_priorities, floor_times, floor_ids)
+                    AS floor (queue, priority, time, id)
+                WHERE floor.queue = wanted.queue AND floor.priority = level.priority
+            ) AS floor ON true
             CROSS JOIN LATERAL (
                 SELECT job.id
                 FROM forge.jobs AS job
-                WHERE job.queue = level.queue
-                    AND job.priority = level.priority
+                WHERE job.queue = wanted.queue
+                    AND job.priority = level.priority::smallint
                     -- what lies below was claimed: its dead entries are not walked again
-                    AND (job.run_at, job.id) > (level.time, level.id)
+                    AND (job.run_at, job.id)
+                        > (coalesce(floor.time, '-infinity'), coalesce(floor.id, 0))
                     AND job.run_at <= now()
                     AND job.worker_id IS NULL
                     AND job.kind = ANY (known)  -- another process may know the others
                 ORDER BY job.run_at, job.id
                 FOR NO KEY UPDATE SKIP LOCKED
             ) AS waiting
-            WHERE level.queue = wanted.queue
             LIMIT wanted.most
         ) AS taken
         WHERE NOT EXISTS (
             SELECT FROM forge.job_pauses AS pause
             WHERE pause.what = 'queue' AND pause.name = wanted.queue
         )
+    ), alive AS MATERIALIZED (
+        -- Locking the process's own entry keeps out a claim of one that was taken for dead;
+        -- who finds nothing locks nothing, so that an idle look writes nothing.
+        SELECT entry.id
+        FROM forge.job_workers AS entry
+        WHERE entry.id = worker AND EXISTS (SELECT FROM found)
+        FOR KEY SHARE
     )
     UPDATE forge.jobs AS job
     SET
@@ -226,7 +233,7 @@ BEGIN
         started_at = now(),
         max_attempts = coalesce(job.max_attempts, attempts)
     FROM found
-    WHERE job.id = found.id
+    WHERE job.id = found.id AND EXISTS (SELECT FROM alive)
     RETURNING
         job.id, job.kind, job.queue, job.args, job.tenant_id, job.metadata, job.attempt,
         job.failures, job.max_attempts, job.backoff, job.timeout, job.priority, job.run_at;
