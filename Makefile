@@ -1,6 +1,6 @@
 # `make` alone lists what there is.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fix lock bench-data bench-build clean
+.PHONY: help demo test check fix lock bench-data bench-build bench-jobs soak clean
 
 PYTHON ?= python3
 ARGS ?=
@@ -23,6 +23,9 @@ demo: .venv/.done  ## build the example, migrate, create, roll back, run the wor
 test: .venv/.done  ## everything that must hold: tests, types, lint, arrows
 	@PATH="$(CURDIR)/.venv/bin:$$PATH" .venv/bin/python -m pytest -n 2 --dist loadgroup $(ARGS)
 
+soak: .venv/.done  ## half an hour of killed workers and crashed servers under load
+	@PATH="$(CURDIR)/.venv/bin:$$PATH" FORGE_SOAK=$${FORGE_SOAK:-1800} .venv/bin/python -m pytest -s tests/faults
+
 check: .venv/.done  ## lint, format and types of the sources alone
 	@.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/lint-imports
 	@.venv/bin/mypy forgecore plugins/jobs/forgecore_jobs plugins/scaffold/forgecore_scaffold plugins/otel/forgecore_otel
@@ -38,6 +41,9 @@ lock: .venv/.done  ## resolve the pins anew
 bench-data: .venv/.done  ## create and get against raw psycopg, SQLAlchemy, SQLModel and Django
 	@VIRTUAL_ENV=.venv .venv/bin/uv pip install -q -r benchmarks/requirements.txt
 	@.venv/bin/python benchmarks/data.py
+
+bench-jobs: .venv/.done  ## drain, latency, enqueue and held snapshots against the peers, one Postgres
+	@PYTHON="$(PYTHON)" .venv/bin/python benchmarks/jobs.py
 
 bench-build: .venv/.done  ## build 1,000 resources, cold and no-op
 	@.venv/bin/python benchmarks/build.py

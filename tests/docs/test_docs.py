@@ -53,6 +53,9 @@ class Page:
                     printed = self.foreground(line.split())
             elif language == "python":
                 printed = self.foreground([sys.executable, "-c", text])
+            elif language == "sql":
+                code = f"import forgecore.runtime as rt\nwith rt.connect() as db, db.transaction() as tx: tx.execute({text!r})"
+                self.foreground([sys.executable, "-c", code])
             elif language == "text":
                 assert printed == text
 
@@ -94,6 +97,12 @@ def test_the_tutorial_and_the_how_to_run_as_they_stand(project):
     try:
         page.run("tutorial.md")
         page.run("howto/worker-dependencies.md")
+        page.foreground([sys.executable, "-m", "forgecore", "db", "start"])
+        page.run("jobs.md")
+        states = page.foreground(
+            [sys.executable, "-m", "forgecore", "jobs", "list", "--kind", "send_report"]
+        )
+        assert "completed" in states
         page.foreground(
             [
                 sys.executable,
