@@ -31,6 +31,9 @@ EVERY_KEY = {
     ("jobs", "carrier"): ("postgres", "postgres"),
     ("jobs", "max_attempts"): ("7", 7),
     ("jobs", "queues"): ("default=3, mail = 2", {"default": 3, "mail": 2}),
+    ("jobs", "grace"): ("90s", timedelta(seconds=90)),
+    ("jobs", "listen"): ("no", False),
+    ("jobs", "keep"): ("completed=2d", {"completed": timedelta(days=2)}),
 }
 
 

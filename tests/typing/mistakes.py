@@ -1,11 +1,13 @@
 """Never run: each line that ends in `# E` must be an error of type."""
 
 from decimal import Decimal
+from typing import Any, cast
 from uuid import uuid4
 
 from forgecore.runtime import connect
-from forgecore_jobs import AsyncJob, Job, enqueue, worker
+from forgecore_jobs import AsyncJob, Job, enqueue, enqueue_many, worker
 from shop.gen.actions.product import NotifyNewProductArgs, ProductActions, ReindexProductArgs
+from shop.gen.jobs.workers import Workers
 from shop.gen.models.category import CategoryColumns
 from shop.gen.models.order import OrderCreate
 from shop.gen.models.product import ProductColumns, ProductCreate, ProductUpdate
@@ -72,3 +74,21 @@ enqueue(db, NotifyNewProductArgs(resource_id=uuid4(), tenant_id=uuid4()))
 enqueue(db, {"resource_id": "x"})  # E
 enqueue(db, NotifyNewProductArgs(resource_id="x", tenant_id=uuid4()))  # E
 enqueue(db, NotifyNewProductArgs(resource_id=uuid4()))  # E
+
+
+def wrong_error(args: ReindexProductArgs, job: Job, error: BaseException) -> None:
+    """Take another kind's class."""
+
+
+@worker(NotifyNewProductArgs, on_error=wrong_error)  # E
+def with_callback(args: NotifyNewProductArgs, job: Job) -> None:
+    """Have a callback of another kind."""
+
+
+fine(ReindexProductArgs(resource_id=uuid4(), tenant_id=uuid4()), Job)  # E
+enqueue_many(db, [NotifyNewProductArgs(resource_id=uuid4(), tenant_id=uuid4())])
+enqueue_many(db, [{"resource_id": "x"}])  # E
+rest = cast("dict[str, Any]", {})
+Workers(notify_new_product=fine, **rest)
+Workers(reindex_product=fine, **rest)  # E
+Workers(notify_new_product=fine)  # E

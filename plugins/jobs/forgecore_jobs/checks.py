@@ -21,8 +21,8 @@ CODES: Final[Mapping[str, str]] = {
 """The codes of this plugin's diagnostics."""
 
 
-_STUB: Final = frozenset({"worker", "str"})
-"""What a worker's module uses: a function of that name would hide it."""
+_STUB: Final = frozenset({"worker", "str", "self"})
+"""What a worker's module or the class of all workers uses: the name would hide it."""
 
 
 @frozen(kw_only=True)

@@ -6,7 +6,6 @@ from functools import cached_property
 from typing import Any, ClassVar, Final, NamedTuple, Protocol, TypeVar
 from uuid import UUID
 
-import structlog
 from attrs import field, frozen
 
 from forgecore.runtime import AsyncTransaction, Transaction
@@ -116,6 +115,8 @@ class _JobBase:
     @cached_property
     def log(self) -> Log:
         """A log that has kind, job_id, queue, attempt, max_attempts and tenant_id bound."""
+        import structlog  # noqa: PLC0415 -- whoever only enqueues does not pay for it
+
         claim = self._claim
         log: Log = structlog.get_logger(
             "forgecore_jobs",

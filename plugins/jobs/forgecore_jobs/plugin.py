@@ -31,7 +31,13 @@ from forgecore_jobs.checks import (
 )
 from forgecore_jobs.options import Hooks
 from forgecore_jobs.settings import JobsSettings
-from forgecore_jobs.views import dramatiq_file, fragments, stub_files, wiring_file
+from forgecore_jobs.views import (
+    dramatiq_file,
+    fragments,
+    stub_files,
+    wiring_file,
+    workers_file,
+)
 
 
 @hookimpl
@@ -60,8 +66,11 @@ def forgecore_check(ctx: CheckContext) -> Iterable[Diagnostic]:
 @hookimpl
 def forgecore_render(ctx: RenderContext) -> Iterable[GeneratedFile]:
     """Give gen/jobs."""
-    yield wiring_file(declared_hooks(ctx.resources))
+    hooks = declared_hooks(ctx.resources)
+    yield wiring_file(hooks)
     yield dramatiq_file(ctx.ir.package)
+    if hooks:
+        yield workers_file(ctx.ir.package, hooks)
 
 
 @hookimpl

@@ -95,6 +95,21 @@ class DramatiqView:
     package: str
 
 
+@frozen
+class KindView:
+    """A kind and its arguments class."""
+
+    kind: str
+    args: str
+
+
+@frozen(kw_only=True)
+class WorkersView:
+    """What workers.py.mako prints."""
+
+    kinds: tuple[KindView, ...]
+
+
 @frozen(kw_only=True)
 class StubView:
     """A worker to begin with."""
@@ -152,6 +167,26 @@ def wiring_file(hooks: Sequence[Declared]) -> GeneratedFile:
         ),
         imports=imports,
         slots=SLOTS,
+    )
+
+
+def workers_file(package: str, hooks: Sequence[Declared]) -> GeneratedFile:
+    """Give gen/jobs/workers.py, by which a type checker finds kinds without a worker."""
+    by_args = {one.args: one for one in hooks}
+    return GeneratedFile(
+        path="gen/jobs/workers.py",
+        template="forgecore_jobs:templates/workers.py.mako",
+        view=WorkersView(
+            kinds=tuple(KindView(by_args[args].hook.kind, args) for args in sorted(by_args))
+        ),
+        imports=[
+            Import("attrs", "frozen"),
+            Import("forgecore_jobs", "Worker"),
+            *(
+                Import(f"{package}.gen.actions.{one.resource.snake}", args)
+                for args, one in by_args.items()
+            ),
+        ],
     )
 
 

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Any, Final, LiteralString
 
 import psycopg
@@ -191,14 +192,14 @@ class Store:
         """Take up to so many due jobs of each queue, first priority first."""
         params = {
             "worker": worker,
-            "kinds": kinds,
+            "kinds": _texts(tuple(kinds)),
             "max_attempts": max_attempts,
-            "queues": list(wanted),
-            "limits": list(wanted.values()),
-            "floor_queues": [level.queue for level in levels],
-            "floor_priorities": [level.priority for level in levels],
-            "floor_times": [level.time for level in levels],
-            "floor_ids": [level.id for level in levels],
+            "queues": _texts(tuple(wanted)),
+            "limits": _array(wanted.values()),
+            "floor_queues": _texts(tuple(level.queue for level in levels)),
+            "floor_priorities": _array(level.priority for level in levels),
+            "floor_times": _texts(tuple(level.time.isoformat() for level in levels)),
+            "floor_ids": _array(level.id for level in levels),
         }
         with self._turn:
             if self._doubtful:
@@ -352,6 +353,12 @@ def _fences(claims: Sequence[Claim]) -> dict[str, Any]:
         "attempts": _array(claim.attempt for claim in claims),
         "workers": _array(claim.worker_id for claim in claims),
     }
+
+
+@lru_cache(maxsize=256)
+def _texts(values: tuple[str, ...]) -> str:
+    quoted = (value.replace("\\", r"\\").replace('"', r"\"") for value in values)
+    return "{" + ",".join(f'"{value}"' for value in quoted) + "}"
 
 
 def _array(values: Iterable[int | str]) -> str:
