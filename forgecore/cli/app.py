@@ -48,6 +48,9 @@ class Commands(click.Group):
             if close := near(args[0], self.list_commands(ctx)):
                 text = f"{error.message} Did you mean '{close}'?"
                 raise click.UsageError(text, ctx) from None
+            if not _plugin_commands():
+                text = f"{error.message} There is no forge.toml here or above with a plugin for it."
+                raise click.UsageError(text, ctx) from None
             raise
 
 

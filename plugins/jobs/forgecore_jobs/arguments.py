@@ -17,10 +17,17 @@ LARGEST: Final = 1 << 20
 """Bytes of a job's arguments as JSON. What is larger belongs into a table or a bucket."""
 
 
+def check(args: object) -> None:
+    """Raise EnqueueError for what is no instance of an attrs class with a kind."""
+    kind = getattr(args, "kind", None)
+    if not attrs.has(type(args)) or isinstance(args, type) or not isinstance(kind, str):
+        what = type(args).__name__ if kind is None else str(kind)
+        raise EnqueueError([what], "its arguments are no attrs class with `kind: ClassVar[str]`")
+
+
 def to_json(args: JobArgs) -> dict[str, Any]:
     """Return the fields of `args`; EnqueueError names the one that cannot be stored."""
-    if not attrs.has(type(args)) or isinstance(args, type):
-        raise EnqueueError([str(getattr(args, "kind", args))], "its arguments are no attrs class")
+    check(args)
     values: dict[str, Any] = {}
     for attribute in attrs.fields(cast("Any", type(args))):
         if not attribute.init:

@@ -15,6 +15,7 @@ from psycopg import Connection
 
 from forgecore.cli.database import needed_database
 from forgecore.cli.project import EnvironmentFailedError
+from forgecore.names import near
 from forgecore.runtime import NotMigratedError
 from forgecore.runtime.settings import (
     DatabaseSettings,
@@ -23,12 +24,15 @@ from forgecore.runtime.settings import (
     read_section,
 )
 from forgecore_jobs import doctor, operate
+from forgecore_jobs.engine.decode import ArgumentsError, structured
 from forgecore_jobs.engine.discover import WorkersError, find_workers
 from forgecore_jobs.engine.logs import configure_logs
 from forgecore_jobs.engine.processes import run_processes
 from forgecore_jobs.engine.run import Engine, work
 from forgecore_jobs.operate import STATES, Filter, Row
-from forgecore_jobs.settings import JobsSettings
+from forgecore_jobs.settings import DEFAULT_QUEUE, JobsSettings
+from forgecore_jobs.wiring import Defaults, project_wiring
+from forgecore_jobs.worker import Worker
 
 F = TypeVar("F", bound=Callable[..., Any])
 _WIDEST: Final = 40
@@ -109,7 +113,9 @@ def _filtered(command: F) -> F:
 
 @jobs.command("list")
 @_filtered
-@click.option("--since", type=_Duration(), default="1d", help="How far back finished ones go.")
+@click.option(
+    "--since", type=_Duration(), default="1d", help="Finished ones within it.", show_default=True
+)
 @click.option("--limit", type=click.IntRange(1), default=50, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="One JSON array.")
 def list_command(since: timedelta, limit: int, as_json: bool, **which: Any) -> None:  # noqa: ANN401
@@ -152,21 +158,21 @@ def show(job_id: int, as_json: bool) -> None:
 @click.option(
     "--args", "arguments", default="{}", show_default=True, help="The arguments, as JSON."
 )
-@click.option("--queue", default="default", show_default=True)
-@click.option("--tenant", type=click.UUID)
+@click.option("--queue", help="Instead of the one of the kind's hook.")
+@click.option("--tenant", type=click.UUID, help="Instead of the arguments' tenant_id.")
 @click.option(
     "--run-at", type=click.DateTime(["%Y-%m-%dT%H:%M:%S%z"]), help="2026-01-31T08:00:00+00:00"
 )
-@click.option("--priority", type=click.IntRange(0, 9), default=5, show_default=True)
+@click.option("--priority", type=click.IntRange(0, 9), help="0 is first, 9 last.")
 @click.option("--max-attempts", type=click.IntRange(1))
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 def enqueue(  # noqa: PLR0917 -- click passes options by name
     kind: str,
     arguments: str,
-    queue: str,
+    queue: str | None,
     tenant: UUID | None,
     run_at: datetime | None,
-    priority: int,
+    priority: int | None,
     max_attempts: int | None,
     as_json: bool,
 ) -> None:
@@ -180,17 +186,54 @@ def enqueue(  # noqa: PLR0917 -- click passes options by name
         raise click.BadParameter(f"no JSON: {error}", param_hint="--args") from error
     if not isinstance(args, dict):
         raise click.BadParameter("must be a JSON object", param_hint="--args")
+    values = cast("dict[str, Any]", args)
+    if tenant is None and isinstance(values.get("tenant_id"), str):
+        tenant = _uuid(values["tenant_id"])
+    known = project_wiring().defaults.get(kind, Defaults(queue=DEFAULT_QUEUE))
     given = {
-        "queue": queue,
+        "queue": queue or known.queue,
         "tenant_id": tenant,
-        "priority": priority,
-        "max_attempts": max_attempts,
+        "priority": known.priority if priority is None else priority,
+        "max_attempts": max_attempts or known.max_attempts,
+        "timeout": known.timeout,
+        "backoff": known.backoff,
         "run_at": run_at,
     }
+    if fault := _fault_of_job(kind, values, given):
+        raise click.ClickException(fault)
     with _connected() as conn:
-        known = {name: value for name, value in given.items() if value is not None}
-        job_id = operate.enqueued(conn, kind, cast("dict[str, Any]", args), known)
+        said = {name: value for name, value in given.items() if value is not None}
+        job_id = operate.enqueued(conn, kind, values, said)
     click.echo(_json({"id": job_id}) if as_json else job_id)
+
+
+def _uuid(text: str) -> UUID | None:
+    try:
+        return UUID(text)
+    except ValueError:
+        return None
+
+
+def _fault_of_job(kind: str, args: dict[str, Any], given: Mapping[str, Any]) -> str | None:
+    """Return what would keep a job that is written by hand from running."""
+    if not kind.strip():
+        return "the kind is empty"
+    limits = read_section(JobsSettings, "jobs").limits
+    if given["queue"] not in limits:
+        close = near(given["queue"], limits)
+        hint = f"; did you mean `{close}`?" if close else ""
+        return f"queue `{given['queue']}` is not in [jobs.queues]{hint}"
+    if args.get("tenant_id") and str(given["tenant_id"]) != args["tenant_id"]:
+        return "--tenant and the arguments name different tenants"
+    worker = _workers().get(kind)
+    if worker is None:
+        click.echo(f"warning: there is no worker for the kind `{kind}` here", err=True)
+        return None
+    try:
+        structured(worker, args)
+    except ArgumentsError as error:
+        return f"the arguments do not fit {worker.args.__name__}: {error}"
+    return None
 
 
 def _bulk(command: F) -> F:
@@ -216,6 +259,8 @@ def _meant(which: Mapping[str, Any], *, everything: bool) -> Filter:
 def retry(as_json: bool, dry_run: bool, everything: bool, **which: Any) -> None:  # noqa: ANN401
     """Run jobs now: discarded and cancelled ones come back, waiting ones wait no longer.
 
+    Completed ones run again only with --state completed.
+
     Example: forgecore jobs retry --state discarded --kind send_mail --dry-run
     """
     with _connected() as conn:
@@ -223,7 +268,8 @@ def retry(as_json: bool, dry_run: bool, everything: bool, **which: Any) -> None:
     if as_json:
         click.echo(_json({"retried": ids, "dry_run": dry_run}))
     else:
-        click.echo(f"{'would retry' if dry_run else 'retried'} {len(ids)} jobs{_shown(ids)}")
+        click.echo(f"{'would retry' if dry_run else 'retried'} {_jobs(ids)}")
+    _stop_if_left(which["ids"], ids, "neither discarded, cancelled nor waiting for a time")
 
 
 @jobs.command()
@@ -239,22 +285,36 @@ def cancel(as_json: bool, dry_run: bool, everything: bool, **which: Any) -> None
     if as_json:
         click.echo(_json({"cancelled": waited, "asked": running, "dry_run": dry_run}))
         return
-    click.echo(f"{'would cancel' if dry_run else 'cancelled'} {len(waited)} jobs{_shown(waited)}")
+    click.echo(f"{'would cancel' if dry_run else 'cancelled'} {_jobs(waited)}")
     if running:
-        click.echo(
-            f"{'would ask' if dry_run else 'asked'} {len(running)} that run{_shown(running)}"
-        )
+        click.echo(f"{'would ask' if dry_run else 'asked'} {_jobs(running)} to end")
+    _stop_if_left(which["ids"], [*waited, *running], "finished, or not there")
 
 
 def _target(queue: str | None, kind: str | None) -> tuple[str, str]:
     if (queue is None) == (kind is None):
-        raise click.UsageError("say --queue or --kind")
+        raise click.UsageError("say one of --queue and --kind")
     return ("queue", queue) if queue is not None else ("kind", str(kind))
 
 
+def _known(conn: Connection[Any], what: str, name: str) -> None:
+    """Stop at a queue or kind that nobody has: a misspelt pause would look like a success."""
+    if what == "queue":
+        limits = read_section(JobsSettings, "jobs").limits
+        known = {*limits, *(row["queue"] for row in operate.queues(conn))}
+    else:
+        known = {kind for one in operate.workers(conn) for kind in one["kinds"]}
+        known |= {*operate.waiting_kinds(conn), *operate.paused_kinds(conn)}
+        known |= set(_workers())
+    if name not in known:
+        close = near(name, known)
+        hint = f"; did you mean `{close}`?" if close else ""
+        raise click.ClickException(f"there is no {what} `{name}`{hint}")
+
+
 @jobs.command()
-@click.option("--queue")
-@click.option("--kind")
+@click.option("--queue", help="This queue.")
+@click.option("--kind", help="This kind.")
 def pause(queue: str | None, kind: str | None) -> None:
     """Let no worker begin jobs of a queue or kind; what runs goes on.
 
@@ -262,13 +322,14 @@ def pause(queue: str | None, kind: str | None) -> None:
     """
     what, name = _target(queue, kind)
     with _connected() as conn:
+        _known(conn, what, name)
         operate.pause(conn, what, name)
     click.echo(f"{what} {name} is paused")
 
 
 @jobs.command()
-@click.option("--queue")
-@click.option("--kind")
+@click.option("--queue", help="This queue.")
+@click.option("--kind", help="This kind.")
 def resume(queue: str | None, kind: str | None) -> None:
     """End a pause.
 
@@ -360,11 +421,7 @@ def doctor_command(as_json: bool) -> None:
 
     Example: forgecore jobs doctor
     """
-    try:
-        kinds = sorted(find_workers(project_package()))
-    except WorkersError as error:
-        click.echo(f"error[jobs/workers]: {error}", err=True)
-        sys.exit(1)
+    kinds = sorted(_workers())
     limits = read_section(JobsSettings, "jobs").limits
     with _connected() as conn:
         found = list(doctor.findings(conn, migration_texts(), kinds, limits))
@@ -379,6 +436,14 @@ def doctor_command(as_json: bool) -> None:
             remedy = f" -> {one.remedy}" if one.remedy else ""
             click.echo(f"{'ok   ' if one.ok else 'WRONG'} {one.check:<11} {one.text}{remedy}")
     sys.exit(0 if all(one.ok for one in found) else 1)
+
+
+def _workers() -> dict[str, Worker[Any]]:
+    try:
+        return find_workers(project_package())
+    except WorkersError as error:
+        click.echo(f"error[jobs/workers]: {error}", err=True)
+        sys.exit(1)
 
 
 def migration_texts() -> list[str]:
@@ -435,6 +500,15 @@ def _cell(value: object) -> str:
             return json.dumps(value, default=str)
         case _:
             return str(value)
+
+
+def _jobs(ids: Sequence[int]) -> str:
+    return f"{len(ids)} job{'s' if len(ids) != 1 else ''}{_shown(ids)}"
+
+
+def _stop_if_left(asked: Iterable[int], done: Sequence[int], why: str) -> None:
+    if left := sorted(set(asked) - set(done)):
+        raise click.ClickException(f"not {', '.join(map(str, left))}: {why}")
 
 
 def _shown(ids: Iterable[int]) -> str:

@@ -127,7 +127,7 @@ def _workers(conn: Connection[Any]) -> Iterator[Finding]:
     found = operate.workers(conn)
     waiting = sum(operate.waiting_kinds(conn).values())
     if not found and waiting:
-        text = f"{waiting} jobs wait, and no worker runs"
+        text = f"{_jobs(waiting)} wait, and no worker runs"
         yield Finding(check=name, ok=False, text=text, remedy="forgecore jobs work")
         return
     for one in found:
@@ -138,7 +138,8 @@ def _workers(conn: Connection[Any]) -> Iterator[Finding]:
         if one["lost_slots"]:
             text = f"{who} has lost {one['lost_slots']} slots to runs that do not end"
             yield Finding(check=name, ok=False, text=text, remedy="its log says where they stand")
-    yield Finding(check=name, ok=True, text=f"{len(found)} running")
+    beating = sum(one["beaten_s_ago"] <= _BEAT_S for one in found)
+    yield Finding(check=name, ok=True, text=f"{beating} running")
 
 
 def _kinds(
@@ -150,16 +151,20 @@ def _kinds(
     for kind, count in sorted(operate.waiting_kinds(conn).items()):
         if kind not in served and kind not in kinds:
             unknown += 1
-            text = f"{count} jobs of kind {kind} wait, and nobody has a worker for it"
-            remedy = "forgecore scaffold, or forgecore jobs cancel --kind"
+            text = f"{_jobs(count)} of kind `{kind}` wait, and nobody has a worker for it"
+            remedy = f"write a worker, or `forgecore jobs cancel --kind {kind}`"
             yield Finding(check=name, ok=False, text=text, remedy=remedy)
     for row in operate.queues(conn):
         if row["queue"] not in limits and row["available"]:
             unknown += 1
-            text = f"{row['available']} jobs wait in queue {row['queue']}, which nobody serves"
+            text = f"{_jobs(row['available'])} wait in queue `{row['queue']}`, which nobody serves"
             yield Finding(check=name, ok=False, text=text, remedy="name it in [jobs.queues]")
     if not unknown:
         yield Finding(check=name, ok=True, text="every waiting kind and queue is known")
+
+
+def _jobs(count: int) -> str:
+    return f"{count} job{'s' if count != 1 else ''}"
 
 
 def _clock(conn: Connection[Any]) -> Iterator[Finding]:

@@ -26,7 +26,7 @@ from forgecore.runtime import (
 )
 from forgecore.runtime.errors import translate
 from forgecore.runtime.settings import read_section
-from forgecore_jobs.arguments import to_json
+from forgecore_jobs.arguments import check, to_json
 from forgecore_jobs.job import JobArgs
 from forgecore_jobs.options import DEFAULT_PRIORITY
 from forgecore_jobs.settings import DEFAULT_QUEUE, JobsSettings
@@ -89,6 +89,7 @@ def enqueue(
     What the call leaves out comes from the kind's hook if it has exactly one, else from
     [jobs]. EnqueueError names the kind; nothing was sent then, or nothing is committed.
     """
+    check(args)
     statement, params = _insert(args, _Call(queue, run_at, priority, max_attempts))
     with _named((args.kind,)):
         lent = nullcontext(source) if isinstance(source, Connection) else source.borrow()
@@ -106,6 +107,7 @@ async def enqueue_async(
     max_attempts: int | None = None,
 ) -> int:
     """Write a job in whatever transaction `source` is in, and return its id; see `enqueue`."""
+    check(args)
     statement, params = _insert(args, _Call(queue, run_at, priority, max_attempts))
     with _named((args.kind,)):
         lent = nullcontext(source) if isinstance(source, AsyncConnection) else source.borrow()
@@ -228,6 +230,8 @@ def _rows(
 ) -> tuple[list[tuple[object, ...]], tuple[str, ...]]:
     """Return the rows of a COPY, and the kinds that they are of."""
     jobs = list(args)
+    for one in jobs:
+        check(one)
     kinds = tuple(dict.fromkeys(one.kind for one in jobs))
     if fault := call.fault():
         raise EnqueueError(kinds, fault)

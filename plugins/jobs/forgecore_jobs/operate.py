@@ -25,6 +25,10 @@ _MEANT: Final = """
     AND (%(kind)s::text IS NULL OR kind = %(kind)s)
     AND (%(tenant)s::uuid IS NULL OR tenant_id = %(tenant)s)
     AND (%(age)s::interval IS NULL OR enqueued_at < now() - %(age)s)"""
+_WRITTEN: Final[tuple[LiteralString, ...]] = (
+    *("kind", "args", "queue", "run_at", "priority", "max_attempts", "timeout", "backoff"),
+    "tenant_id",
+)
 _KEPT: Final = """
     id, enqueued_at, tenant_id, timeout, attempt, kills, max_attempts, priority, kind, queue,
     args, metadata, backoff"""
@@ -104,11 +108,7 @@ def shown(conn: Connection[Any], job_id: int) -> Row | None:
 def enqueued(conn: Connection[Any], kind: str, args: object, given: Mapping[str, Any]) -> int:
     """Write a job and return its id; `given` are columns beside its kind and arguments."""
     values = {"kind": kind, "args": Jsonb(args), **given}
-    columns: list[LiteralString] = [
-        name
-        for name in ("kind", "args", "queue", "run_at", "priority", "max_attempts", "tenant_id")
-        if name in values
-    ]
+    columns = [name for name in _WRITTEN if name in values]
     marks: LiteralString = ", ".join([f"%({name})s" for name in columns])
     rows = _rows(conn, f"{sql.insert_head(columns)} VALUES ({marks}) RETURNING id", values)
     return int(rows[0]["id"])

@@ -6,6 +6,7 @@ from datetime import timedelta
 from functools import cached_property
 from typing import Any, Final, Generic, Protocol, cast, overload
 
+import attrs
 from attrs import field, frozen
 
 from forgecore_jobs.job import A, AsyncJob, Job
@@ -87,10 +88,17 @@ def worker(
     raise is logged. `throws` discards at once. `retry_when` is asked with the failures so far
     and the exception, and discards with False.
     """
-    if timeout is not None and timeout <= timedelta(0):
-        raise ValueError("timeout must be more than nothing")
+    if fault := _fault_of_args(args):
+        raise TypeError(fault)
+    if timeout is not None and not (
+        isinstance(timeout, timedelta)  # pyright: ignore[reportUnnecessaryIsInstance]
+        and timeout > timedelta(0)
+    ):
+        raise TypeError("timeout must be a timedelta of more than nothing")
 
     def declare(function: Callable[[A, Any], Any]) -> Worker[A]:
+        if fault := _fault_of_function(function, on_error, on_discard):
+            raise TypeError(fault)
         declared = Worker(
             args,
             function,
@@ -104,3 +112,24 @@ def worker(
         return declared
 
     return cast("_Declares[A]", declare)
+
+
+def _fault_of_args(args: object) -> str | None:
+    if not isinstance(args, type):
+        return "@worker takes the class of a kind's arguments: @worker(Args)"
+    if not attrs.has(args) or not isinstance(getattr(args, "kind", None), str):
+        return f"{args.__name__} is no attrs class with `kind: ClassVar[str]`"
+    return None
+
+
+def _fault_of_function(function: Callable[..., Any], *callbacks: object) -> str | None:
+    name = getattr(function, "__name__", repr(function))
+    try:
+        inspect.signature(function).bind(None, None)
+    except TypeError:
+        return f"{name} must take the arguments and the job"
+    is_async = inspect.iscoroutinefunction(function)
+    for callback in callbacks:
+        if callback is not None and not is_async and inspect.iscoroutinefunction(callback):
+            return f"{name} is no `async def`, so {callback.__name__} cannot be one"
+    return None

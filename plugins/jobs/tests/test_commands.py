@@ -219,8 +219,8 @@ def test_doctor_names_what_is_wrong(shop):
         "job_errors.traceback is missing",
         "options of jobs is not as it must be",
         "trigger jobs_wake is missing",
-        "1 jobs of kind nobodys wait, and nobody has a worker for it",
-        "1 jobs wait in queue nowhere, which nobody serves",
+        "1 job of kind `nobodys` wait, and nobody has a worker for it",
+        "1 job wait in queue `nowhere`, which nobody serves",
         "far pid 7 has not beaten for",
         "far pid 7 has lost 2 slots",
     ):
@@ -282,3 +282,32 @@ def test_no_worker_outlives_its_parent(shop):
     while any(child.is_running() for child in children):
         assert time.monotonic() < deadline
         time.sleep(0.1)
+
+
+def test_enqueue_by_hand_knows_the_hook_and_refuses_what_cannot_run(shop):
+    args = json.dumps({"resource_id": str(uuid.uuid4()), "tenant_id": str(shop.tenant)})
+
+    job = int(shop.ok("jobs", "enqueue", "reindex_product", "--args", args))
+
+    row = shop.sql.execute(
+        "SELECT queue, max_attempts, backoff, tenant_id FROM forge.jobs WHERE id = %s", (job,)
+    ).fetchone()
+    assert row == ("default", 2, "constant:1s", shop.tenant)
+    for wrong, said in (
+        (["", "--args", "{}"], "the kind is empty"),
+        (["x", "--queue", "defualt"], "did you mean `default`?"),
+        (["reindex_product"], "the arguments do not fit ReindexProductArgs"),
+        (["reindex_product", "--args", args, "--tenant", str(uuid.uuid4())], "different tenants"),
+    ):
+        done = shop.run("jobs", "enqueue", *wrong)
+        assert (done.returncode, said in done.stderr) == (1, True), done.stderr
+
+
+def test_what_is_not_there_is_said(filled):
+    missing = filled.run("jobs", "retry", "99999", str(filled.ids["discarded"]))
+    assert missing.returncode == 1 and "not 99999: neither" in missing.stderr
+    assert filled.state(filled.ids["discarded"])[0] == "available"
+    assert filled.run("jobs", "cancel", str(filled.ids["completed"])).returncode == 1
+    for typo in (["--queue", "notification"], ["--kind", "notify_new_produkt"]):
+        done = filled.run("jobs", "pause", *typo)
+        assert done.returncode == 1 and "did you mean `notif" in done.stderr

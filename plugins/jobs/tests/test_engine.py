@@ -559,3 +559,63 @@ def test_without_listening_jobs_are_found_all_the_same(shop):
     assert shop.state(job)[0] == "completed"
     locks = shop.sql.execute("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'").fetchone()
     assert locks == (0,)
+
+
+@pytest.mark.parametrize("flavour", ["def", "async def"])
+def test_callbacks_write_after_a_timeout_too(shop, flavour):
+    shop.sql.execute("CREATE TABLE effects (attempt int)")
+    head = CALLBACKS.replace(
+        "INSERT INTO effects", "SELECT pg_sleep(0.3); INSERT INTO effects"
+    ).replace('VALUES (%s)", (job.attempt,)', 'SELECT 2"')
+    wait, job_class = "time.sleep(0.01)", "Job"
+    if flavour == "async def":
+        wait, job_class = "await asyncio.sleep(0.01)", "AsyncJob"
+        head = (
+            head.replace("def on", "async def on")
+            .replace("job: Job", "job: AsyncJob")
+            .replace("    job.tx", "    await job.tx")
+        )
+    one(
+        shop,
+        f"await job.tx.execute('SELECT 1')\nwhile True:\n    {wait}"
+        if flavour == "async def"
+        else f"job.tx.execute('SELECT 1')\nwhile True:\n    {wait}",
+        ", timeout=timedelta(seconds=1), on_discard=on_discard",
+        flavour,
+        job_class,
+        head,
+    )
+    jobs = [shop.enqueue(max_attempts=1) for _ in range(4)]
+
+    shop.work()
+    shop.drained()
+
+    assert {shop.state(job)[0] for job in jobs} == {"discarded"}
+    assert shop.sql.execute("SELECT count(*) FROM effects").fetchone() == (4,)
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("@worker\ndef f(args, job): ...", "@worker takes the class of a kind's arguments"),
+        ("class N: ...\n@worker(N)\ndef f(args, job): ...", "N is no attrs class with `kind"),
+        ("@worker(NotifyNewProductArgs)\ndef f(): ...", "f must take the arguments and the job"),
+        (
+            "@worker(NotifyNewProductArgs, timeout=5)\ndef f(args, job): ...",
+            "timeout must be a timedelta",
+        ),
+        (
+            "async def c(a, j, e): ...\n@worker(NotifyNewProductArgs, on_error=c)\ndef f(args, job): ...",
+            "f is no `async def`, so c cannot be one",
+        ),
+    ],
+)
+def test_a_worker_that_cannot_be_one_is_named(shop, code, said):
+    shop.jobs(code + "\n")
+
+    for command in (["work"], ["doctor"]):
+        done = shop.run("jobs", *command)
+        assert done.returncode == 1
+        assert "shop/resources/product/jobs.py:" in done.stderr
+        assert f"TypeError: {said}" in done.stderr
+        assert "Traceback" not in done.stderr

@@ -1,5 +1,6 @@
 """Decode: the arguments of a row as the class of their kind."""
 
+from collections.abc import Mapping
 from contextlib import suppress
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
@@ -19,10 +20,15 @@ class ArgumentsError(Exception):
 
 def decode(worker: Worker[Any], claim: Claim) -> object:
     """Return the claim's arguments as their class; ArgumentsError names the fields at fault."""
+    return structured(worker, claim.args)
+
+
+def structured(worker: Worker[Any], args: Mapping[str, Any]) -> object:
+    """Return `args` as the class of a worker's kind; ArgumentsError names the fields at fault."""
     with suppress(Exception):
-        return _FAST.structure(claim.args, worker.args)
+        return _FAST.structure(args, worker.args)
     try:
-        return _CONVERTER.structure(claim.args, worker.args)
+        return _CONVERTER.structure(args, worker.args)
     except Exception as error:  # noqa: BLE001 -- a border: the fields are named
         faults = "; ".join(transform_error(error, path="args"))
         raise ArgumentsError(faults) from None

@@ -85,7 +85,8 @@ class Runner:
             return
         settled = Settled(claim=run.claim, outcome=outcome)
         for callback in _callbacks(worker, args, outcome):
-            tx = JobTransaction(self.database, run)
+            # Not with the run's limit of time, which may be over.
+            tx = JobTransaction(self.database, Run(run.claim, None))
             told = Job(run.claim, tx)
             try:
                 with acting(tenant=job.tenant_id, user=None):
@@ -140,7 +141,7 @@ class Runner:
             return
         settled = Settled(claim=run.claim, outcome=outcome)
         for callback in _callbacks(worker, args, outcome):
-            tx = AsyncJobTransaction(self.async_database, run)
+            tx = AsyncJobTransaction(self.async_database, Run(run.claim, None))
             told = AsyncJob(run.claim, tx)
             try:
                 with acting(tenant=job.tenant_id, user=None):

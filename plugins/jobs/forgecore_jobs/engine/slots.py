@@ -1,14 +1,18 @@
 """Slots: how many jobs of each queue run here, and the threads that run them."""
 
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Final
 
 from forgecore_jobs.engine.store import say
 from forgecore_jobs.job import Claim
 
 _IDLE_S: Final = 30.0
+_LOOK_S: Final = 0.004
+_BUSY: Final = 0.7
+"""Share of a core from which on the process computes more than it waits."""
 
 
 class Slots:
@@ -63,7 +67,9 @@ class Threads:
         self._count = 0
         self._idle = 0
         self._done = 0
-        self._seen = 0
+        self._done_before = 0
+        self._looked = 0.0
+        self._cpu = 0.0
         self._turn = threading.Lock()
 
     def put(self, claims: Iterable[Claim]) -> None:
@@ -74,14 +80,21 @@ class Threads:
             self._add(1)
 
     def grow(self) -> bool:
-        """Add threads if claims wait and none is idle; False if none wait."""
+        """Add threads if claims wait and none is idle; False if none wait.
+
+        To be called every few milliseconds. Jobs that are short, or that compute, are not run
+        faster by more threads, which only get in each other's way; jobs that wait are.
+        """
         waiting = self._waiting.qsize()
         if not waiting:
             return False
-        done, self._seen = self._done - self._seen, self._done
-        if not self._idle and done < self._count:
-            # Short jobs are gone between two calls, and threads would only get in each other's
-            # way; long ones have all they need after a few calls.
+        now, cpu = time.monotonic(), time.process_time()
+        if now - self._looked < _LOOK_S:
+            return True
+        done = self._done - self._done_before
+        load = (cpu - self._cpu) / (now - self._looked)
+        self._looked, self._cpu, self._done_before = now, cpu, self._done
+        if not self._idle and (not done or (done < self._count and load < _BUSY)):
             self._add(min(waiting, max(1, self._count)))
         return True
 
@@ -100,22 +113,27 @@ class Threads:
             self._waiting.put(None)
 
     def _add(self, count: int) -> None:
-        for _ in range(min(count, self._most - self._count)):
-            self._count += 1
-            threading.Thread(
-                target=self._loop, name=f"forge-job-{self._count}", daemon=True
-            ).start()
+        with self._turn:
+            count = min(count, self._most - self._count)
+            self._count += max(0, count)
+        for _ in range(count):
+            threading.Thread(target=self._loop, name="forge-job", daemon=True).start()
 
     def _loop(self) -> None:
         while True:
             with self._turn:
                 self._idle += 1
                 self._done += 1
-            claim = self._waiting.get()
+            try:
+                claim = self._waiting.get(timeout=_IDLE_S)
+            except Empty:
+                # What was put just now is found by the next look.
+                claim = None
             with self._turn:
                 self._idle -= 1
-            if claim is None:
-                return
+                if claim is None:
+                    self._count -= 1
+                    return
             try:
                 self._run(claim)
             except BaseException as error:  # noqa: BLE001 -- a thread that dies is a slot less

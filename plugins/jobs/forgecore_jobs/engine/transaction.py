@@ -89,6 +89,8 @@ class JobTransaction(Transaction):
         LeaseLostError, and nothing is written, if the claim does not hold any more.
         """
         try:
+            if self._run.deadline is not None:
+                self.connection.execute(_LIMIT, ("0",))
             row = self.connection.execute(*_written(settled), prepare=True).fetchone()
             if row is not None and self._begun is not None:
                 begun, self._begun = self._begun, None
@@ -162,6 +164,8 @@ class AsyncJobTransaction(AsyncTransaction):
         """Commit what was written together with the job's completion; see `JobTransaction`."""
         try:
             async with self.borrow() as conn:
+                if self._run.deadline is not None:
+                    await conn.execute(_LIMIT, ("0",))
                 cursor = await conn.execute(*_written(settled), prepare=True)
                 row = await cursor.fetchone()
             if row is not None and self._begun is not None:
