@@ -14,6 +14,7 @@ from forgecore_jobs import operate
 SHADOW: Final = "forge_doctor"
 _SKEW_S: Final = 2.0
 _SNAPSHOT_S: Final = 300.0
+_SNAPSHOT_XIDS: Final = 100_000
 _BEAT_S: Final = 10.0
 
 _COLUMNS: Final = """
@@ -182,10 +183,15 @@ def _clock(conn: Connection[Any]) -> Iterator[Finding]:
 
 def _snapshot(conn: Connection[Any]) -> Iterator[Finding]:
     holder = operate.oldest_snapshot(conn)
-    if holder is None or (holder["age_s"] or 0) < _SNAPSHOT_S:
+    is_old = holder is not None and (
+        (holder["age_s"] or 0) >= _SNAPSHOT_S
+        or (holder["age_s"] is None and holder["xids"] >= _SNAPSHOT_XIDS)
+    )
+    if holder is None or not is_old:
         yield Finding(check="snapshots", ok=True, text="nobody holds an old one")
         return
-    text = f"{holder['what']} {holder['name']} has held a snapshot for {holder['age_s']:.0f} s"
+    age = "" if holder["age_s"] is None else f" for {holder['age_s']:.0f} s"
+    text = f"{holder['what']} {holder['name']} has held a snapshot{age}, {holder['xids']} ids old"
     remedy = f"end it if nobody needs it: {holder['query'] or 'no query'}"
     yield Finding(check="snapshots", ok=False, text=text, remedy=remedy)
 

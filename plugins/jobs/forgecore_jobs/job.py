@@ -1,9 +1,10 @@
 """A job as its worker sees it, and how a run can end."""
 
+import json
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from functools import cached_property
-from typing import Any, ClassVar, Final, NamedTuple, Protocol, TypeVar
+from typing import ClassVar, Final, NamedTuple, Protocol, TypeVar, cast
 from uuid import UUID
 
 from attrs import field, frozen
@@ -53,14 +54,14 @@ class Claim(NamedTuple):
     id: int
     kind: str
     queue: str
-    args: Mapping[str, Any]
+    args: str
     tenant_id: UUID | None
-    metadata: Mapping[str, str]
+    metadata: str
     attempt: int
     failures: int
     max_attempts: int
     backoff: str | None
-    timeout: timedelta | None
+    timeout_s: float | None
     priority: int
     run_at: datetime
     worker_id: int
@@ -107,10 +108,14 @@ class _JobBase:
         """The tenant that it was enqueued for."""
         return self._claim.tenant_id
 
-    @property
+    @cached_property
     def metadata(self) -> Mapping[str, str]:
-        """What plugins added at the enqueue."""
-        return self._claim.metadata
+        """What plugins added at the enqueue; nothing if it is no object."""
+        try:
+            found: object = json.loads(self._claim.metadata)
+        except (ValueError, RecursionError):
+            return {}
+        return cast("Mapping[str, str]", found) if isinstance(found, dict) else {}
 
     @cached_property
     def log(self) -> Log:

@@ -26,11 +26,18 @@ _MEANT: Final = """
     AND (%(tenant)s::uuid IS NULL OR tenant_id = %(tenant)s)
     AND (%(age)s::interval IS NULL OR enqueued_at < now() - %(age)s)"""
 _WRITTEN: Final[tuple[LiteralString, ...]] = (
-    *("kind", "args", "queue", "run_at", "priority", "max_attempts", "timeout", "backoff"),
+    "kind",
+    "args",
+    "queue",
+    "run_at",
+    "priority",
+    "max_attempts",
+    "timeout",
+    "backoff",
     "tenant_id",
 )
 _KEPT: Final = """
-    id, enqueued_at, tenant_id, timeout, attempt, kills, max_attempts, priority, kind, queue,
+    id, enqueued_at, tenant_id, timeout, attempt, max_attempts, priority, kind, queue,
     args, metadata, backoff"""
 
 _LIST: Final = f"""
@@ -45,6 +52,8 @@ _MEANT_LIVE: Final = f"SELECT id FROM forge.jobs_live WHERE {_MEANT}"
 _BRING_BACK: Final = f"""
 WITH back AS (
     DELETE FROM forge.jobs_finished WHERE {_MEANT} RETURNING *
+), heard AS (
+    DELETE FROM forge.job_cancels USING back WHERE job_cancels.job_id = back.id
 )
 INSERT INTO forge.jobs ({_KEPT}) SELECT {_KEPT} FROM back
 RETURNING id"""
@@ -57,8 +66,8 @@ _END: Final = f"""
 WITH gone AS (
     DELETE FROM forge.jobs WHERE worker_id IS NULL AND id IN ({_MEANT_LIVE}) RETURNING *
 )
-INSERT INTO forge.jobs_finished ({_KEPT}, run_at, failures, state)
-SELECT {_KEPT}, run_at, failures, 'cancelled' FROM gone
+INSERT INTO forge.jobs_finished ({_KEPT}, run_at, failures, kills, state)
+SELECT {_KEPT}, run_at, failures, kills, 'cancelled' FROM gone
 RETURNING id"""
 _ASK: Final = f"""
 INSERT INTO forge.job_cancels (job_id) {_MEANT_LIVE}
@@ -108,7 +117,7 @@ def shown(conn: Connection[Any], job_id: int) -> Row | None:
 def enqueued(conn: Connection[Any], kind: str, args: object, given: Mapping[str, Any]) -> int:
     """Write a job and return its id; `given` are columns beside its kind and arguments."""
     values = {"kind": kind, "args": Jsonb(args), **given}
-    columns = [name for name in _WRITTEN if name in values]
+    columns: list[LiteralString] = [name for name in _WRITTEN if values.get(name) is not None]
     marks: LiteralString = ", ".join([f"%({name})s" for name in columns])
     rows = _rows(conn, f"{sql.insert_head(columns)} VALUES ({marks}) RETURNING id", values)
     return int(rows[0]["id"])
@@ -141,6 +150,9 @@ def cancelled(
     with conn.transaction():
         ended = _rows(conn, _MEANT_LIVE if dry_run else _END, waiting)
         asked = _rows(conn, _MEANT_LIVE if dry_run else _ASK, running)
+        if not dry_run:
+            # One that came back in between waits now.
+            ended += _rows(conn, _END, waiting)
     return sorted(row["id"] for row in ended), sorted(row["id"] for row in asked)
 
 

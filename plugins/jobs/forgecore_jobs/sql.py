@@ -73,6 +73,7 @@ WHERE id IN (
     WHERE beat_at < clock_timestamp() - %(lease)s::interval
         -- nobody could beat while the server was away
         AND pg_postmaster_start_time() < clock_timestamp() - %(lease)s::interval
+        AND id <> %(worker)s  -- who can ask this lives
     FOR UPDATE SKIP LOCKED
 )
 RETURNING id"""
@@ -104,6 +105,7 @@ WITH job AS (
     INSERT INTO forge.job_errors (job_id, attempt, error, message, traceback)
     SELECT id, attempt, 'WorkerKilled', 'killed its worker ' || kills + 1 || ' times', ''
     FROM gone
+    ON CONFLICT (job_id, attempt) DO UPDATE SET error = excluded.error, message = excluded.message
 ), finished AS (
     INSERT INTO forge.jobs_finished (
         id, run_at, enqueued_at, started_at, tenant_id, timeout, attempt, failures, kills,
@@ -146,7 +148,7 @@ FROM forge.jobs_prune(
 )"""
 
 SLEEPING: Final = """
-SELECT pg_advisory_lock_shared(1718579831, 1)"""
+SELECT pg_try_advisory_lock_shared(1718579831, 1)"""
 
 AWAKE: Final = """
 SELECT pg_advisory_unlock_shared(1718579831, 1)"""

@@ -619,3 +619,170 @@ def test_a_worker_that_cannot_be_one_is_named(shop, code, said):
         assert "shop/resources/product/jobs.py:" in done.stderr
         assert f"TypeError: {said}" in done.stderr
         assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {"args": '{"n": ' + "7" * 5000 + "}"},
+        {"args": "[" * 3000 + "]" * 3000},
+        {"args": "3"},
+        {"metadata": "[1]"},
+        {"timeout": "100000000 years"},
+        {"timeout": "400 years"},
+        {"backoff": "never"},
+        {"attempt": 2147483647},
+        {"failures": 2147483647},
+    ],
+)
+def test_one_odd_row_stops_no_other_job(shop, columns):
+    odd = shop.enqueue(**columns)
+    good = [shop.enqueue() for _ in range(3)]
+
+    worker = shop.work()
+    shop.until(lambda: {shop.state(job)[0] for job in good} == {"completed"})
+
+    assert shop.state(odd)[0] in {"completed", "discarded", "available"}
+    assert "interrupted" not in shop.log()
+    worker.terminate()
+    assert worker.wait(10) == 0
+
+
+@pytest.mark.parametrize(
+    "raised",
+    [
+        "raise ValueError('again')",
+        "raise type('Odd\\ud800', (Exception,), {})('x')",
+        "raise ValueError('\\ud800 \\x00')",
+    ],
+)
+def test_an_outcome_that_cannot_be_written_stops_no_other(shop, raised):
+    one(shop, f"if job.id == 1000000:\n    {raised}")
+    odd = shop.enqueue(id=1000000, max_attempts=1)
+    shop.sql.execute("INSERT INTO forge.job_errors VALUES (1000000, 1, now(), 'old', '', '')")
+    good = [shop.enqueue() for _ in range(20)]
+
+    shop.work()
+    shop.drained()
+
+    assert {shop.state(job)[0] for job in good} == {"completed"}
+    assert shop.state(odd)[0] == "discarded"
+
+
+def test_a_callback_whose_exception_cannot_be_shown_loses_nothing(shop):
+    head = """
+class Odd(Exception):
+    def __str__(self):
+        raise RuntimeError
+
+def broken(args: NotifyNewProductArgs, job: Job, error: BaseException) -> None:
+    raise Odd
+"""
+    one(shop, "raise Odd", ", on_error=broken", head=head)
+    job = shop.enqueue(max_attempts=1)
+
+    shop.work()
+    shop.drained()
+
+    assert shop.state(job)[0] == "discarded"
+
+
+def test_a_full_queue_beside_an_idle_one_costs_nothing(shop):
+    one(shop, "note('run')\ntime.sleep(6)")
+    for _ in range(4):
+        shop.enqueue()
+    worker = shop.work()
+    shop.until(lambda: len(shop.notes()) == 2)
+    import psutil
+
+    process = psutil.Process(worker.pid)
+    before = sum(process.cpu_times()[:2])
+    time.sleep(3)
+
+    assert sum(process.cpu_times()[:2]) - before < 0.3
+
+
+def test_a_job_that_was_cancelled_and_retried_runs(shop):
+    one(
+        shop,
+        "note(job.attempt)\nif job.attempt == 1:\n    while True:\n        time.sleep(0.01)\ntime.sleep(2)",
+    )
+    job = shop.enqueue()
+    shop.work()
+    shop.until(shop.notes)
+    shop.ok("jobs", "cancel", str(job))
+    shop.drained(5)
+
+    shop.ok("jobs", "retry", str(job))
+    shop.until(lambda: shop.state(job)[0] == "completed")
+
+    assert shop.state(job) == ("completed", 2, 0, [])
+
+
+def test_a_wake_up_lock_that_somebody_holds_hangs_nobody(shop):
+    one(shop, "pass")
+    shop.sql.execute("SELECT pg_advisory_lock(1718579831, 1)")
+    shop.work()
+    shop.until(lambda: lines(shop, "worker.started"))
+    time.sleep(2)
+    job = shop.enqueue()
+
+    shop.until(lambda: shop.state(job)[0] == "completed", 5)
+
+
+def test_a_locked_table_does_not_keep_the_process_from_beating(shop):
+    one(shop, "note('run')\ntime.sleep(14)")
+    job = shop.enqueue()
+    shop.work()
+    shop.work()
+    shop.until(shop.notes)
+    with psycopg.connect(shop.url) as locker:
+        locker.execute("LOCK TABLE forge.jobs IN ACCESS EXCLUSIVE MODE")
+        time.sleep(12)
+    shop.drained(20)
+
+    assert shop.state(job)[:3] == ("completed", 1, 0)
+
+
+def test_a_job_that_a_middleware_skips_is_cancelled_under_dramatiq_too(shop):
+    head = """
+import dramatiq
+
+class Skip(dramatiq.Middleware):
+    def before_process_message(self, broker, message):
+        raise dramatiq.middleware.SkipMessage
+
+dramatiq.get_broker().add_middleware(Skip())
+"""
+    one(shop, "pass", head=head)
+    import sys
+    from pathlib import Path
+
+    first, second = shop.enqueue(), shop.enqueue()
+    shop.work()
+    shop.until(lambda: shop.state(first)[0] == "cancelled" and shop.state(second)[0] == "cancelled")
+    shop.workers[0].terminate()
+    shop.workers[0].wait(10)
+
+    third = shop.enqueue()
+    command = str(Path(sys.executable).with_name("dramatiq"))
+    shop.workers.append(shop.start(command, "shop.gen.jobs.dramatiq", "--processes", "1"))
+    shop.until(lambda: shop.state(third)[0] == "cancelled")
+
+
+def test_partitions_are_made_while_jobs_finish(shop):
+    shop.sql.execute(
+        "DO $$ DECLARE part regclass; BEGIN FOR part IN SELECT inhrelid FROM pg_inherits WHERE inhrelid::regclass::text ~ '_[0-9]{8}$' LOOP EXECUTE format('DROP TABLE %s', part); END LOOP; END $$"
+    )
+    one(shop, "pass")
+    shop.sql.execute(
+        "INSERT INTO forge.jobs (kind, queue, args) SELECT 'notify_new_product', 'notifications',"
+        " jsonb_build_object('resource_id', gen_random_uuid(), 'tenant_id', gen_random_uuid())"
+        " FROM generate_series(1, 3000)"
+    )
+    shop.work(FORGE_JOBS_QUEUES="notifications=50")
+    shop.until(lambda: shop.sql.execute("SELECT FROM forge.jobs_completed_rest LIMIT 1").rowcount)
+
+    assert shop.sql.execute("SELECT forge.jobs_partition()").fetchone() == (12,)
+    shop.drained(30)
+    assert shop.sql.execute("SELECT count(*) FROM forge.jobs_finished").fetchone() == (3000,)

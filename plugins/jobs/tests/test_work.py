@@ -709,10 +709,10 @@ def test_arguments_of_every_kind_come_back():
         inner=(Inner(dt.datetime(2030, 1, 1, tzinfo=dt.UTC)),), span=dt.timedelta(minutes=1), names={"a": 1},
     )  # fmt: skip
     fields: dict[str, Any] = dict.fromkeys(
-        ("tenant_id", "backoff", "timeout", "priority", "run_at")
+        ("tenant_id", "backoff", "timeout_s", "priority", "run_at")
     )
     claim = Claim(
-        id=1, kind="every", queue="q", args=json.loads(json.dumps(to_json(args))), metadata={},
+        id=1, kind="every", queue="q", args=json.dumps(to_json(args)), metadata="{}",
         attempt=1, failures=0, max_attempts=1, worker_id=1, **fields,
     )  # fmt: skip
 

@@ -65,24 +65,28 @@ class Acks:
         if not self._stopped.is_set():
             time.sleep(_WINDOW_S)
         while self._waiting:
-            batch = [self._waiting[index] for index in range(min(len(self._waiting), _MOST))]
-            if not self._write(batch):
+            batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), _MOST))]
+            left = batch
+            try:
+                left = self._write(batch)
+            finally:
+                self._waiting.extendleft(reversed(left))
+            unwritten = {id(one) for one in left}
+            self._store.held.discard(one.claim for one in batch if id(one) not in unwritten)
+            if left:
                 break
-            for _ in batch:
-                self._waiting.popleft()
-            self._store.held.discard(one.claim for one in batch)
 
-    def _write(self, batch: list[Settled]) -> bool:
+    def _write(self, batch: list[Settled]) -> list[Settled]:
+        """Write outcomes; return those that are to be tried again."""
         try:
             held = self._store.settle(batch)
         except _LATER as error:
-            say("warning", "acks.failed", error=str(error).strip(), waiting=len(self._waiting))
+            say("warning", "acks.failed", error=str(error).strip(), waiting=len(batch))
             self._stopped.wait(_PAUSE_S)
-            return False
-        except psycopg.Error as error:
-            # One outcome that cannot be written must not hold up the others.
+            return batch
+        except Exception as error:  # noqa: BLE001 -- one that cannot be written holds up no other
             if len(batch) > 1:
-                return all(self._write([one]) for one in batch)
+                return [left for one in batch for left in self._write([one])]
             return self._write_refused(batch[0], error)
         for one in batch:
             if one.claim.id not in held:
@@ -90,16 +94,21 @@ class Acks:
                 claim = one.claim
                 keys = {"kind": claim.kind, "job_id": claim.id, "attempt": claim.attempt}
                 say("warning", "job.lease_lost", **keys)
-        return True
+        return []
 
-    def _write_refused(self, one: Settled, error: psycopg.Error) -> bool:
+    def _write_refused(self, one: Settled, error: Exception) -> list[Settled]:
         """Write, for an outcome that the database refuses, that the run failed."""
-        text = str(error).strip()
+        text = ascii(str(error).strip())
         say("error", "acks.refused", error=text, job_id=one.claim.id, kind=one.claim.kind)
         failure = Failure(error=type(error).__name__, message=text, traceback="")
-        failed = Settled(claim=one.claim, outcome=Again(delay=_REFUSED, failure=failure))
-        try:
-            self._store.settle([failed])
-        except psycopg.Error:
-            return False
-        return True
+        # What nothing can be written of is given back: it runs again, here or elsewhere.
+        for outcome in (Again(delay=_REFUSED, failure=failure), Again(delay=_REFUSED)):
+            try:
+                self._store.settle([Settled(claim=one.claim, outcome=outcome)])
+            except _LATER:
+                return [one]
+            except Exception as other:  # noqa: BLE001 -- the next one says less
+                say("error", "acks.refused", error=ascii(str(other)), job_id=one.claim.id)
+            else:
+                break
+        return []

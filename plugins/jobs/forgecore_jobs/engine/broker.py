@@ -18,8 +18,8 @@ from dramatiq.broker import Broker, Consumer, MessageProxy
 from dramatiq.middleware import Retries, ShutdownNotifications, TimeLimit
 
 from forgecore_jobs.engine.floors import Claimer
-from forgecore_jobs.engine.store import Store, say
-from forgecore_jobs.job import Claim
+from forgecore_jobs.engine.store import Settled, Store, say
+from forgecore_jobs.job import Claim, Finished
 from forgecore_jobs.worker import Worker
 
 _SHORTEST_S: Final = 0.02
@@ -50,6 +50,8 @@ class PostgresBroker(Broker):
         self._limits = dict(limits)
         self._max_attempts = max_attempts
         self._kinds: set[str] = set()
+        self.begun: set[tuple[int, int]] = set()
+        """The claims that the runner was called with; it writes their outcomes."""
         self.is_draining = False
         self._store: Store | None = None
         self._worker_id: Callable[[], int] = lambda: 0
@@ -97,6 +99,7 @@ class PostgresBroker(Broker):
             limit=self._limits[queue_name],
             timeout_s=timeout / 1000,
             is_draining=lambda: self.is_draining,
+            begun=self.begun,
         )
 
     def declare_queue(self, queue_name: str) -> None:
@@ -133,6 +136,7 @@ class PostgresConsumer(Consumer):
         limit: int,
         timeout_s: float,
         is_draining: Callable[[], bool],
+        begun: set[tuple[int, int]],
     ) -> None:
         self._store = store
         self._worker_id = worker_id
@@ -141,6 +145,7 @@ class PostgresConsumer(Consumer):
         self._limit = limit
         self._timeout_s = timeout_s
         self._is_draining = is_draining
+        self._begun = begun
         self._claimed: list[Claim] = []
         self._out = 0
         self._freed = threading.Condition()
@@ -164,7 +169,12 @@ class PostgresConsumer(Consumer):
 
     def ack(self, message: MessageProxy) -> None:
         """Free the job's slot; its outcome was handed over before."""
-        _ = message
+        claim = cast("Claim", message.args[0])
+        key = (claim.id, claim.attempt)
+        if key in self._begun:
+            self._begun.discard(key)
+        else:
+            self._skipped(claim)
         self._free(1)
 
     def nack(self, message: MessageProxy) -> None:
@@ -182,6 +192,14 @@ class PostgresConsumer(Consumer):
     def close(self) -> None:
         """Give back what was claimed and not started. May be called twice."""
         self.requeue([])
+
+    def _skipped(self, claim: Claim) -> None:
+        """Write the outcome of a job that a middleware kept from the runner."""
+        try:
+            self._store.settle([Settled(claim=claim, outcome=Finished(state="cancelled"))])
+            self._store.held.discard([claim])
+        except psycopg.Error as error:
+            say("warning", "job.not_skipped", job_id=claim.id, error=str(error).strip())
 
     def _claim(self, free: int) -> bool:
         worker = self._worker_id()
@@ -214,6 +232,7 @@ class JobActor(dramatiq.Actor[..., None]):
         broker: PostgresBroker,
     ) -> None:
         def call(claim: Claim) -> None:
+            broker.begun.add((claim.id, claim.attempt))
             # The outcome is written already: this is for the signals of other middleware.
             error = run(claim)
             if error is not None and broker.has_own_middleware:

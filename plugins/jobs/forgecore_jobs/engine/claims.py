@@ -74,7 +74,8 @@ class ClaimLoop:
             self._start(found)
             self._pause_s = _SHORTEST_S
             self._store.wake()
-        behind = bool(self._claimer.behind)
+        # Where every slot is taken, the next to be freed wakes the loop.
+        behind = bool(self._claimer.behind & wanted.keys())
         if behind or self._grow():
             # More waits than runs, or claims wait for threads: the next look is near.
             self._hurry(behind)

@@ -1,6 +1,6 @@
 """Decode: the arguments of a row as the class of their kind."""
 
-from collections.abc import Mapping
+import json
 from contextlib import suppress
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
@@ -20,10 +20,14 @@ class ArgumentsError(Exception):
 
 def decode(worker: Worker[Any], claim: Claim) -> object:
     """Return the claim's arguments as their class; ArgumentsError names the fields at fault."""
-    return structured(worker, claim.args)
+    try:
+        args: object = json.loads(claim.args)
+    except (ValueError, RecursionError) as error:
+        raise ArgumentsError(f"args cannot be read: {error}") from None
+    return structured(worker, args)
 
 
-def structured(worker: Worker[Any], args: Mapping[str, Any]) -> object:
+def structured(worker: Worker[Any], args: Any) -> object:  # noqa: ANN401 -- whatever JSON may hold
     """Return `args` as the class of a worker's kind; ArgumentsError names the fields at fault."""
     with suppress(Exception):
         return _FAST.structure(args, worker.args)

@@ -6,7 +6,7 @@ It is the only place where a user's function is called, whatever carries the job
 import contextvars
 import inspect
 from collections.abc import Callable, Generator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from typing import Any
 
 from attrs import frozen
@@ -19,7 +19,7 @@ from forgecore_jobs.engine.outcome import outcome_of
 from forgecore_jobs.engine.store import Held, Settled, say
 from forgecore_jobs.engine.transaction import AsyncJobTransaction, JobTransaction, LeaseLostError
 from forgecore_jobs.engine.watch import LeaseLost, Run, Watch
-from forgecore_jobs.job import AsyncJob, Claim, Finished, Job, Outcome
+from forgecore_jobs.job import AsyncJob, Claim, Finished, GivenBack, Job, Outcome
 from forgecore_jobs.wiring import Wiring
 from forgecore_jobs.worker import Callback, Worker
 
@@ -81,7 +81,7 @@ class Runner:
         self, worker: Worker[Any], args: object, job: Job, run: Run, error: BaseException
     ) -> None:
         outcome = self._outcome(worker, job, run, error)
-        if outcome is None or run.is_lost:
+        if run.is_lost:
             return
         settled = Settled(claim=run.claim, outcome=outcome)
         for callback in _callbacks(worker, args, outcome):
@@ -137,7 +137,7 @@ class Runner:
         self, worker: Worker[Any], args: object, job: AsyncJob, run: Run, error: BaseException
     ) -> None:
         outcome = self._outcome(worker, job, run, error)
-        if outcome is None or run.is_lost:
+        if run.is_lost:
             return
         settled = Settled(claim=run.claim, outcome=outcome)
         for callback in _callbacks(worker, args, outcome):
@@ -166,16 +166,15 @@ class Runner:
         worker = self.workers[run.claim.kind]
         job = Job(run.claim, JobTransaction(self.database, run))
         outcome = self._outcome(worker, job, run, run.reason)
-        if outcome is not None:
-            self.acks.put(Settled(claim=run.claim, outcome=outcome))
+        self.acks.put(Settled(claim=run.claim, outcome=outcome))
 
     def _outcome(
         self, worker: Worker[Any], job: Job | AsyncJob, run: Run, error: BaseException
-    ) -> Outcome | None:
+    ) -> Outcome:
         if isinstance(error, LeaseLostError) or isinstance(run.reason, LeaseLost):
             say("warning", "job.lease_lost", by=job.log)
-            self.held.discard([run.claim])
-            return None
+            # The lease may have gone by without anybody taking the job: the fence decides.
+            return GivenBack()
         return outcome_of(error, worker, run, job)
 
     def _around(self, job: Job | AsyncJob) -> AbstractContextManager[object]:
@@ -194,8 +193,9 @@ class Runner:
 
 
 def _timeout_s(worker: Worker[Any], claim: Claim) -> float | None:
-    limit = claim.timeout if claim.timeout is not None else worker.timeout
-    return None if limit is None else limit.total_seconds()
+    if claim.timeout_s is not None:
+        return claim.timeout_s
+    return None if worker.timeout is None else worker.timeout.total_seconds()
 
 
 def _callbacks(worker: Worker[Any], args: object, outcome: Outcome) -> list[Callback]:
@@ -210,9 +210,11 @@ def _callbacks(worker: Worker[Any], args: object, outcome: Outcome) -> list[Call
 def _callback_failed(
     job: Job | AsyncJob, callback: Callable[..., object], error: BaseException
 ) -> None:
-    name = getattr(callback, "__qualname__", repr(callback))
-    said = f"{type(error).__qualname__}: {error}"
-    say("error", "job.callback_failed", by=job.log, callback=name, error=said, exc_info=error)
+    # Whatever an exception does when it is looked at, the outcome is still to be written.
+    with suppress(Exception):
+        name = getattr(callback, "__qualname__", type(callback).__name__)
+        said = f"{type(error).__qualname__}: {error}"
+        say("error", "job.callback_failed", by=job.log, callback=name, error=said, exc_info=error)
 
 
 def _undo(tx: JobTransaction, error: BaseException) -> None:

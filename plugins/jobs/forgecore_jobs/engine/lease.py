@@ -29,32 +29,16 @@ class Calls:
     lost_slots: Callable[[], int]
 
 
-@frozen
-class _Chore:
-    """Something to do every so many seconds."""
-
-    every_s: float
-    do: Callable[[], None]
-    due: list[float] = field(factory=lambda: [0.0])
-
-    def look(self, now: float) -> None:
-        if now >= self.due[0]:
-            self.due[0] = now + self.every_s
-            self.do()
-
-
 class Lease:
-    """The process's entry among the workers. `worker_id` is another one after it was lost."""
+    """The process's entry among the workers. `worker_id` is another one after it was lost.
 
-    def __init__(
-        self, store: Store, entry: Entry, kept: Mapping[str, timedelta], calls: Calls
-    ) -> None:
+    Its thread and connection do nothing else: what waits for a lock does not beat.
+    """
+
+    def __init__(self, store: Store, entry: Entry, calls: Calls) -> None:
         self._store = store
         self._entry = entry
-        self._kept = kept
         self._calls = calls
-        self._told: set[str] = set()
-        self._may_maintain = True
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="forge-lease", daemon=True)
         self._beaten = time.monotonic()
@@ -77,52 +61,104 @@ class Lease:
         except psycopg.Error as error:
             log.warning("lease.not_left", error=str(error).strip())
 
-    def _loop(self) -> None:
-        now = time.monotonic()
-        chores = (
-            _Chore(_BEAT_S, self._beat),
-            _Chore(_LOOK_S, self._look),
-            _Chore(_BEAT_S, self._rescue),
-            _Chore(_KINDS_S, self._name_unknown),
-            _Chore(_ORPHANS_S, self._store.find_orphans),
-            # Not all processes of a deployment at once.
-            _Chore(_MAINTENANCE_S, self._maintain, due=[now + random.uniform(1, 30)]),  # noqa: S311
-        )
-        while not self._stopped.wait(_LOOK_S):
-            for chore in chores:
-                try:
-                    chore.look(time.monotonic())
-                except Exception as error:  # noqa: BLE001 -- whose beat ends is taken for dead
-                    say("warning", "lease.beat_failed", error=str(error).strip())
-                    self._give_up_if_late()
-                    break
+    @property
+    def is_sure(self) -> bool:
+        """Whether the last beat was answered, a moment ago."""
+        return not self._is_lost and time.monotonic() - self._beaten < 2 * _BEAT_S
 
-    def _give_up_if_late(self) -> None:
-        # Others may think it dead from now on: what runs here must not go on beside them.
+    def give_up_if_late(self) -> None:
+        """End what runs if others may think this process dead.
+
+        To be called by a thread that waits for no server.
+        """
         if not self._is_lost and time.monotonic() - self._beaten > LEASE.total_seconds():
             self._is_lost = True
             say("warning", "lease.expired", worker_id=self.worker_id)
             self._calls.lost()
 
-    def _beat(self) -> None:
-        if self._store.beat(self.worker_id, self._calls.lost_slots()):
-            self._beaten = time.monotonic()
-            self._is_lost = False
-            return
-        self._calls.lost()
-        lost, self.worker_id = self.worker_id, self._store.register(self._entry)
-        self._beaten = time.monotonic()
-        self._is_lost = False
-        log.warning("lease.lost", worker_id=lost)
+    def _loop(self) -> None:
+        due = 0.0
+        while not self._stopped.wait(_LOOK_S):
+            try:
+                if time.monotonic() >= due:
+                    self._beat()
+                    due = time.monotonic() + _BEAT_S
+                self._calls.look()
+                if asked := self._store.cancels():
+                    self._calls.cancelled(asked)
+            except Exception as error:  # noqa: BLE001 -- whose beat ends is taken for dead
+                say("warning", "lease.beat_failed", error=str(error).strip())
 
-    def _look(self) -> None:
-        self._calls.look()
-        if asked := self._store.cancels():
-            self._calls.cancelled(asked)
+    def _beat(self) -> None:
+        asked = time.monotonic()
+        if not self._store.beat(self.worker_id, self._calls.lost_slots()):
+            self._calls.lost()
+            lost, self.worker_id = self.worker_id, self._store.register(self._entry)
+            log.warning("lease.lost", worker_id=lost)
+        self._beaten = asked
+        self._is_lost = False
+
+
+@frozen
+class _Chore:
+    """Something to do every so many seconds."""
+
+    every_s: float
+    do: Callable[[], None]
+    due: list[float] = field(factory=lambda: [0.0])
+
+    def look(self, now: float) -> None:
+        if now >= self.due[0]:
+            self.do()
+            self.due[0] = now + self.every_s
+
+
+class Chores:
+    """What every process does for all: free the jobs of dead ones, name unknown kinds, prune."""
+
+    def __init__(
+        self, store: Store, lease: Lease, entry: Entry, kept: Mapping[str, timedelta]
+    ) -> None:
+        self._store = store
+        self._lease = lease
+        self._entry = entry
+        self._kept = kept
+        self._told: set[str] = set()
+        self._may_maintain = True
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._loop, name="forge-chores", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread, when what it does is done."""
+        self._stopped.set()
+        self._thread.join(_BEAT_S)
+
+    def _loop(self) -> None:
+        now = time.monotonic()
+        chores = (
+            _Chore(_BEAT_S, self._rescue),
+            _Chore(_KINDS_S, self._name_unknown),
+            _Chore(_ORPHANS_S, self._store.find_orphans),
+            # Not all processes of a deployment at once.
+            _Chore(_MAINTENANCE_S, self._maintain, [now + random.uniform(1, 30)]),  # noqa: S311
+        )
+        while not self._stopped.wait(_LOOK_S):
+            for chore in chores:
+                try:
+                    chore.look(time.monotonic())
+                except Exception as error:  # noqa: BLE001 -- the others are not its fault
+                    say("warning", "chores.failed", error=str(error).strip())
+                    self._stopped.wait(_BEAT_S)
 
     def _rescue(self) -> None:
-        for job_id, what in self._store.rescue():
-            log.warning(f"job.{what}", job_id=job_id, error="its worker died")
+        # After an outage everybody looks dead for a moment, this process included.
+        if self._lease.is_sure:
+            for job_id, what in self._store.rescue(self._lease.worker_id):
+                log.warning(f"job.{what}", job_id=job_id, error="its worker died")
 
     def _name_unknown(self) -> None:
         for kind in self._store.unknown_kinds(list(self._entry.limits), self._entry.kinds):

@@ -44,7 +44,8 @@ def outcome_of(error: BaseException, worker: Worker[Any], run: Run, job: Job | A
     except Exception as other:  # noqa: BLE001 -- whatever an exception does, the job must not hang
         said = f"{type(error).__qualname__}, which cannot be read: {type(other).__qualname__}"
         say("warning", "job.failed", by=job.log, error=said)
-        failure = Failure(error=type(error).__qualname__, message=said, traceback="")
+        name = _storable(type(error).__qualname__)
+        failure = Failure(error=name, message=_storable(said), traceback="")
         if claim.failures + 1 < claim.max_attempts:
             return Again(delay=_UNREADABLE, failure=failure)
         return Finished(state="discarded", failure=failure)
@@ -127,7 +128,7 @@ def failure_of(error: BaseException) -> Failure:
     """Return an exception as it is kept with its attempt."""
     text = "".join(traceback.format_exception(error))
     return Failure(
-        error=type(error).__qualname__,
+        error=_storable(type(error).__qualname__),
         message=_storable(str(error)[:_LONGEST_MESSAGE]),
         traceback=_storable(text[-_LONGEST_TRACEBACK:]),
     )

@@ -31,7 +31,7 @@ def run_processes(count: int) -> int:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
-    children += [_start() for _ in range(count)]
+    children.extend(_start() for _ in range(count))
     while not stopping.wait(_LOOK_S):
         for index, child in enumerate(children):
             if (status := child.poll()) is None:
@@ -44,6 +44,8 @@ def run_processes(count: int) -> int:
             time.sleep(_AGAIN_S)
             if not stopping.is_set():
                 children[index] = _start()
+    # One that was started while the signal came has not been told.
+    stop(signal.SIGTERM, None)
     # A child that was told to end before it listened has ended as it should.
     ended = [abs(child.wait()) for child in children]
     return max(0 if status == signal.SIGTERM else status for status in ended)

@@ -26,10 +26,9 @@ from forgecore_jobs.engine.claims import ClaimLoop
 from forgecore_jobs.engine.discover import find_workers
 from forgecore_jobs.engine.execute import Runner
 from forgecore_jobs.engine.floors import Claimer
-from forgecore_jobs.engine.lease import Calls, Lease
+from forgecore_jobs.engine.lease import Calls, Chores, Lease
 from forgecore_jobs.engine.logs import configure_logs
 from forgecore_jobs.engine.loop import EventLoop
-from forgecore_jobs.engine.outcome import failure_of
 from forgecore_jobs.engine.processes import end_with_parent
 from forgecore_jobs.engine.slots import Slots, Threads
 from forgecore_jobs.engine.store import Entry, Held, Settled, Store, log, say
@@ -86,9 +85,9 @@ class Engine(Middleware):
         held = Held()
         self._stores = [
             Store(url, name=name, held=held, prepare=database.prepare)
-            for name in ("claims", "acks", "lease")
+            for name in ("claims", "acks", "lease", "chores")
         ]
-        self._claims, acks, lease = self._stores
+        self._claims, acks, lease, chores = self._stores
         self._watch = Watch(self._give_up)
         entry = Entry(
             limits=self._settings.limits,
@@ -106,8 +105,11 @@ class Engine(Middleware):
             look=self._loop.look if self._has_async else lambda: None,
             lost_slots=lambda: self._watch.lost_slots,
         )
-        self._lease = Lease(lease, entry, self._settings.kept, calls)
+        self._lease = Lease(lease, entry, calls)
         self._lease.start()
+        self._watch.tick = self._lease.give_up_if_late
+        self._chores = Chores(chores, self._lease, entry, self._settings.kept)
+        self._chores.start()
         self._watch.start()
         self._acks = Acks(acks)
         self._acks.start()
@@ -151,7 +153,7 @@ class Engine(Middleware):
         thread = threading.Thread(target=claims.run, name="forge-claims", daemon=True)
         thread.start()
         while not stopping.wait(1):
-            if self._watch.lost_slots * 2 > slots.total:
+            if self._watch.is_unhealthy(self._settings.limits):
                 log.error("worker.unhealthy", lost_slots=self._watch.lost_slots)
                 break
         claims.stop()
@@ -182,6 +184,7 @@ class Engine(Middleware):
         lost = self._acks.stop(_ACKS_S)
         if lost:
             log.error("acks.lost", waiting=lost)
+        self._chores.stop()
         self._lease.stop()
         self._watch.stop()
         if self._has_async:
@@ -236,6 +239,8 @@ class Engine(Middleware):
         try:
             if (message := self._before(claim)) is not _SKIPPED:
                 self._after(message, self._run(claim))
+        except BaseException as error:  # noqa: BLE001 -- ours, then, and not to be the job's loss
+            self._escaped(claim, error)
         finally:
             self._slots.release(claim.queue)
 
@@ -244,8 +249,15 @@ class Engine(Middleware):
             message = self._before(claim)
             if message is not _SKIPPED and self._runner is not None:
                 self._after(message, await self._runner.run_async(claim))
+        except BaseException as error:  # noqa: BLE001 -- as above
+            self._escaped(claim, error)
         finally:
             self._slots.release(claim.queue)
+
+    def _escaped(self, claim: Claim, error: BaseException) -> None:
+        say("error", "job.escaped", job_id=claim.id, kind=claim.kind, error=repr(type(error)))
+        # An outcome that was handed over before comes first, and this one is refused.
+        self._acks.put(Settled(claim=claim, outcome=Again(delay=_REFUSED)))
 
     def _before(self, claim: Claim) -> MessageProxy | None:
         """Tell the project's own middleware, if it has any, that a job begins."""
@@ -259,8 +271,14 @@ class Engine(Middleware):
             self.broker.emit_after("skip_message", message)
             return _SKIPPED
         except BaseException as error:  # noqa: BLE001 -- what a hook does must not lose the job
-            failure = failure_of(error)
-            self._acks.put(Settled(claim=claim, outcome=Again(delay=_REFUSED, failure=failure)))
+            say(
+                "error",
+                "job.refused",
+                job_id=claim.id,
+                kind=claim.kind,
+                by_hook=type(error).__name__,
+            )
+            self._acks.put(Settled(claim=claim, outcome=Again(delay=_REFUSED)))
             return _SKIPPED
         return message
 

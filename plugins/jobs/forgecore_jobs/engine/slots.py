@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import Final
 
@@ -101,10 +102,10 @@ class Threads:
     def take_back(self) -> list[Claim]:
         """Return the claims that no thread has begun."""
         found: list[Claim] = []
-        while not self._waiting.empty():
-            claim = self._waiting.get()
-            if claim is not None:
-                found.append(claim)
+        with suppress(Empty):
+            while True:
+                if (claim := self._waiting.get_nowait()) is not None:
+                    found.append(claim)
         return found
 
     def stop(self) -> None:
@@ -116,8 +117,15 @@ class Threads:
         with self._turn:
             count = min(count, self._most - self._count)
             self._count += max(0, count)
-        for _ in range(count):
-            threading.Thread(target=self._loop, name="forge-job", daemon=True).start()
+        for started in range(count):
+            try:
+                threading.Thread(target=self._loop, name="forge-job", daemon=True).start()
+            except RuntimeError as error:
+                # The machine has no more; those that end make room.
+                with self._turn:
+                    self._count -= count - started
+                say("warning", "thread.not_started", error=str(error), threads=self._count)
+                return
 
     def _loop(self) -> None:
         while True:

@@ -157,23 +157,27 @@ class Store:
             self._execute(sql.LEAVE, {"worker": worker})
         return [row[0] for row in rows]
 
-    def rescue(self) -> list[tuple[int, str]]:
-        """Free the jobs of dead processes; return (id, "rescued" or "discarded") of each."""
+    def rescue(self, worker: int = 0) -> list[tuple[int, str]]:
+        """Free the jobs of dead processes; return (id, "rescued" or "discarded") of each.
+
+        `worker` is this process, which is not dead.
+        """
         with self._turn:
             conn = self._connection()
             try:
                 with conn.transaction():
-                    lost = conn.execute(sql.LOST_WORKERS, {"lease": LEASE}).fetchall()
-                    self._lost |= {row[0] for row in lost}
-                    if not self._lost:
+                    given = {"lease": LEASE, "worker": worker}
+                    found = conn.execute(sql.LOST_WORKERS, given).fetchall()
+                    lost = self._lost | {row[0] for row in found}
+                    if not lost:
                         return []
-                    params = {"lost": list(self._lost), "most_kills": MOST_KILLS}
+                    params = {"lost": list(lost), "most_kills": MOST_KILLS}
                     rows = conn.execute(sql.RESCUE, params).fetchall()
             except psycopg.OperationalError:
                 self._drop()
                 raise
-            # A row that somebody had locked was left out: it is freed at the next beat.
-            self._lost &= {row[0] for row in self._execute(sql.ORPHANS, {})}
+            # A row that somebody had locked was left out: it is freed at the next look.
+            self._lost = lost & {row[0] for row in self._execute(sql.ORPHANS, {})}
         return [(row[0], row[1]) for row in rows]
 
     def find_orphans(self) -> None:
@@ -225,8 +229,7 @@ class Store:
     def sleep(self) -> None:
         """Let enqueuers know that a notification is worth its price, until `wake`."""
         if not self._sleeping:
-            self._run(sql.SLEEPING, {})
-            self._sleeping = True
+            self._sleeping = bool(self._run(sql.SLEEPING, {})[0][0])
 
     def wake(self) -> None:
         """End `sleep`."""
@@ -310,7 +313,12 @@ class Store:
             self._conn = psycopg.connect(
                 self._url,
                 autocommit=True,
-                connect_timeout=10,
+                connect_timeout=5,
+                # A server that is gone without a word is missed before the lease ends.
+                keepalives_idle=3,
+                keepalives_interval=1,
+                keepalives_count=3,
+                tcp_user_timeout=6000,
                 application_name=f"forgecore {self._name}",
                 prepare_threshold=0 if self._prepare else None,
             )

@@ -29,6 +29,7 @@ from forgecore_jobs.job import Again
 _AWAY: Final = (OperationalError, DatabaseUnavailableError)
 
 
+_LONGEST_MS: Final = (1 << 31) - 1
 _LIMIT: Final = "SELECT set_config('statement_timeout', %s, true)"
 
 
@@ -96,8 +97,11 @@ class JobTransaction(Transaction):
                 begun, self._begun = self._begun, None
                 begun.__exit__(None, None, None)
         except _AWAY as error:
+            gone = self._conn is None or self._conn.closed
             self.undo(error)
-            raise CompletionUnsureError from error
+            if gone or isinstance(error, DatabaseUnavailableError):
+                raise CompletionUnsureError from error
+            raise
         except BaseException as error:
             self.undo(error)
             raise
@@ -172,8 +176,11 @@ class AsyncJobTransaction(AsyncTransaction):
                 begun, self._begun = self._begun, None
                 await begun.__aexit__(None, None, None)
         except _AWAY as error:
+            gone = self._conn is None or self._conn.closed
             await self.undo(error)
-            raise CompletionUnsureError from error
+            if gone or isinstance(error, DatabaseUnavailableError):
+                raise CompletionUnsureError from error
+            raise
         except BaseException as error:
             await self.undo(error)
             raise
@@ -195,7 +202,9 @@ class AsyncJobTransaction(AsyncTransaction):
 
 def _limit(run: Run) -> str | None:
     """Return what is left of the run's time, for statement_timeout: no query outlasts the job."""
-    return None if run.left_s is None else f"{max(1, round(run.left_s * 1000))}ms"
+    if run.left_s is None:
+        return None
+    return f"{min(max(1, round(run.left_s * 1000)), _LONGEST_MS)}ms"
 
 
 def _written(settled: Settled) -> tuple[LiteralString, dict[str, Any]]:

@@ -12,7 +12,8 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Generator, Iterable
+from collections import Counter
+from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any, Final
 
@@ -25,6 +26,7 @@ from forgecore_jobs.job import Claim
 _LOST_S: Final = 5.0
 _CANCEL_S: Final = 2.0
 _CLOCKS_S: Final = 0.1
+_TICK_S: Final = 1.0
 
 
 class Interruption(BaseException):
@@ -149,11 +151,6 @@ class Run:
             )
         return stack_of(self._thread)
 
-    @property
-    def is_running(self) -> bool:
-        """Whether the user's function has not ended yet."""
-        return self._armed
-
     def _cancel_task(self) -> None:
         # In the loop, where the task waits in the user's function or has been disarmed.
         if self._armed and self._task is not None:
@@ -172,12 +169,13 @@ class Watch:
 
     def __init__(self, give_up: Callable[[Run], None]) -> None:
         self._give_up = give_up
+        self.tick: Callable[[], None] = lambda: None
         self._runs: dict[tuple[int, int], Run] = {}
         self._due: list[tuple[float, int, Run]] = []
         self._count = 0
         self._changed = threading.Condition()
         self._stopped = False
-        self._lost = 0
+        self._lost: Counter[str] = Counter()
         self._thread = threading.Thread(target=self._loop, name="forge-watch", daemon=True)
 
     def start(self) -> None:
@@ -194,7 +192,11 @@ class Watch:
     @property
     def lost_slots(self) -> int:
         """How many runs did not end when they were interrupted, and still hold their slot."""
-        return self._lost
+        return self._lost.total()
+
+    def is_unhealthy(self, limits: Mapping[str, int]) -> bool:
+        """Whether half of some queue's slots, or more, are lost."""
+        return any(lost and lost * 2 >= limits[queue] for queue, lost in self._lost.items())
 
     @property
     def running(self) -> int:
@@ -213,7 +215,7 @@ class Watch:
         """Forget a run."""
         self._runs.pop((run.claim.id, run.claim.attempt), None)
         if run.is_lost:
-            self._lost -= 1
+            self._lost[run.claim.queue] -= 1
 
     def interrupt(
         self, reason: Callable[[], Interruption], ids: Iterable[int] | None = None
@@ -238,16 +240,20 @@ class Watch:
     def _loop(self) -> None:
         while not self._stopped:
             try:
-                for run in self._wait():
-                    self._look_at(run)
+                self.tick()
             except Exception as error:  # noqa: BLE001 -- without this thread nothing has a limit
                 say("error", "watch.interrupted", error=repr(error))
+            for run in self._wait():
+                try:
+                    self._look_at(run)
+                except Exception as error:  # noqa: BLE001 -- the others have limits too
+                    say("error", "watch.interrupted", error=repr(error))
 
     def _wait(self) -> list[Run]:
         with self._changed:
-            left = self._due[0][0] - time.monotonic() if self._due else None
-            if left is None or left > 0:
-                self._changed.wait(left)
+            left = self._due[0][0] - time.monotonic() if self._due else _TICK_S
+            if left > 0:
+                self._changed.wait(min(left, _TICK_S))
             now = time.monotonic()
             over: list[Run] = []
             while self._due and self._due[0][0] <= now:
@@ -261,13 +267,13 @@ class Watch:
         if run.reason is None:
             limit = run.deadline is not None and f"{claim.kind} ran longer than its timeout"
             self._interrupt(run, TimeLimitExceeded(limit or ""))
-        elif run.is_running and not run.is_lost:
+        elif not run.is_lost:
             run.is_lost = True
-            self._lost += 1
+            self._lost[claim.queue] += 1
+            self._give_up(run)
             keys = {"kind": claim.kind, "job_id": claim.id, "attempt": claim.attempt}
             why = type(run.reason).__name__
-            say("error", "slot.lost", **keys, reason=why, lost=self._lost, stack=run.stack)
-            self._give_up(run)
+            say("error", "slot.lost", **keys, reason=why, lost=self.lost_slots, stack=run.stack)
 
 
 def _raise_in(thread: int, error: type[BaseException] | None) -> None:

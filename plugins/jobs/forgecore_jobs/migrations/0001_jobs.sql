@@ -165,8 +165,8 @@ CREATE FUNCTION forge.jobs_claim(
     floor_times timestamptz[],
     floor_ids bigint[]
 ) RETURNS TABLE (
-    id bigint, kind text, queue text, args jsonb, tenant_id uuid, metadata jsonb,
-    attempt integer, failures integer, max_attempts integer, backoff text, timeout interval,
+    id bigint, kind text, queue text, args text, tenant_id uuid, metadata text,
+    attempt integer, failures integer, max_attempts integer, backoff text, timeout_s float8,
     priority smallint, run_at timestamptz
 )
 LANGUAGE plpgsql
@@ -208,6 +208,7 @@ BEGIN
                         > (coalesce(floor.time, '-infinity'), coalesce(floor.id, 0))
                     AND job.run_at <= now()
                     AND job.worker_id IS NULL
+                    AND job.attempt < 2000000000
                     AND job.kind = ANY (known)  -- another process may know the others
                 ORDER BY job.run_at, job.id
                 FOR NO KEY UPDATE SKIP LOCKED
@@ -235,8 +236,11 @@ BEGIN
     FROM found
     WHERE job.id = found.id AND EXISTS (SELECT FROM alive)
     RETURNING
-        job.id, job.kind, job.queue, job.args, job.tenant_id, job.metadata, job.attempt,
-        job.failures, job.max_attempts, job.backoff, job.timeout, job.priority, job.run_at;
+        -- as text: a row that cannot be read is its own job's fault, not the claim's
+        job.id, job.kind, job.queue, job.args::text, job.tenant_id, job.metadata::text,
+        job.attempt, job.failures, job.max_attempts, job.backoff,
+        CASE WHEN job.timeout IS NOT NULL THEN least(extract(epoch FROM job.timeout), 1e9) END::float8,
+        job.priority, job.run_at;
 END
 $$;
 
@@ -270,6 +274,12 @@ BEGIN
     ), failed AS (
         INSERT INTO forge.job_errors (job_id, attempt, error, message, traceback)
         SELECT id, attempt, error, message, traceback FROM gone WHERE error IS NOT NULL
+        ON CONFLICT (job_id, attempt) DO UPDATE
+        SET at = excluded.at, error = excluded.error, message = excluded.message,
+            traceback = excluded.traceback
+    ), heard AS (
+        DELETE FROM forge.job_cancels USING gone
+        WHERE job_cancels.job_id = gone.id AND gone.state = 'cancelled'
     )
     INSERT INTO forge.jobs_finished (
         id, run_at, enqueued_at, started_at, tenant_id, timeout, attempt, failures, kills,
@@ -277,7 +287,7 @@ BEGIN
     )
     SELECT
         id, run_at, enqueued_at, started_at, tenant_id, timeout, attempt,
-        failures + (error IS NOT NULL)::int, kills,
+        least(failures, 2000000000) + (error IS NOT NULL)::int, kills,
         max_attempts, priority, state, kind, queue, args, metadata, backoff
     FROM gone
     RETURNING id;
@@ -307,7 +317,8 @@ BEGIN
             worker_id = NULL,
             started_at = NULL,
             run_at = clock_timestamp() + outcome.delay,
-            failures = job.failures + (outcome.error IS NOT NULL)::int
+            failures = least(job.failures, 2000000000) + (outcome.error IS NOT NULL)::int,
+            kills = 0  -- its worker survived it
         FROM outcome
         WHERE job.id = outcome.id
             AND job.attempt = outcome.attempt
@@ -316,6 +327,9 @@ BEGIN
     ), failed AS (
         INSERT INTO forge.job_errors (job_id, attempt, error, message, traceback)
         SELECT id, attempt, error, message, traceback FROM waiting WHERE error IS NOT NULL
+        ON CONFLICT (job_id, attempt) DO UPDATE
+        SET at = excluded.at, error = excluded.error, message = excluded.message,
+            traceback = excluded.traceback
     )
     SELECT id FROM waiting;
 END
@@ -361,7 +375,11 @@ BEGIN
             day := current_date + step;
             part := format('jobs_%s_%s', state, to_char(day, 'YYYYMMDD'));
             CONTINUE WHEN to_regclass('forge.' || part) IS NOT NULL;
-            -- A row that finished on a day without a partition moves into it.
+            -- A row that finished on a day without a partition moves into it; none may come
+            -- in between.
+            EXECUTE format(
+                'LOCK TABLE forge.%I IN ACCESS EXCLUSIVE MODE', format('jobs_%s_rest', state)
+            );
             EXECUTE format(
                 'CREATE TABLE forge.%I (LIKE forge.jobs_finished INCLUDING DEFAULTS)', part
             );
@@ -409,11 +427,16 @@ BEGIN
         ORDER BY child.relname
     LOOP
         part := found.name;
-        EXECUTE format('SELECT count(*) FROM forge.%I', found.name) INTO rows;
-        IF NOT dry_run THEN
+        IF dry_run THEN
+            EXECUTE format('SELECT count(*) FROM forge.%I', found.name) INTO rows;
+        ELSE
+            SELECT greatest(reltuples, 0)::bigint FROM pg_class
+            WHERE oid = format('forge.%I', found.name)::regclass
+            INTO rows;
             EXECUTE format(
-                'DELETE FROM forge.job_errors WHERE job_id IN (SELECT id FROM forge.%I)'
-                ' AND job_id NOT IN (SELECT id FROM forge.jobs)', found.name
+                'DELETE FROM forge.job_errors AS fault USING forge.%I AS job'
+                ' WHERE fault.job_id = job.id'
+                ' AND NOT EXISTS (SELECT FROM forge.jobs WHERE jobs.id = fault.job_id)', found.name
             );
             EXECUTE format('DROP TABLE forge.%I', found.name);
         END IF;
@@ -431,9 +454,12 @@ BEGIN
             EXECUTE format('SELECT count(*) FROM forge.%I WHERE finished_at < now() - $1', part)
             INTO rows USING found.keep;
         ELSE
-            EXECUTE format('DELETE FROM forge.%I WHERE finished_at < now() - $1', part)
-            USING found.keep;
-            GET DIAGNOSTICS rows = ROW_COUNT;
+            EXECUTE format(
+                'WITH gone AS (DELETE FROM forge.%I WHERE finished_at < now() - $1 RETURNING id),'
+                ' faults AS (DELETE FROM forge.job_errors USING gone WHERE job_id = gone.id)'
+                ' SELECT count(*) FROM gone', part
+            )
+            INTO rows USING found.keep;
         END IF;
         IF rows > 0 THEN
             RETURN NEXT;
