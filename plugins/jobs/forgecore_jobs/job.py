@@ -108,7 +108,7 @@ class _JobBase:
         """The tenant that it was enqueued for."""
         return self._claim.tenant_id
 
-    @cached_property
+    @property
     def metadata(self) -> Mapping[str, str]:
         """What plugins added at the enqueue; nothing if it is no object."""
         try:
