@@ -11,7 +11,7 @@ from attrs import evolve, frozen
 
 from forgecore import __version__
 from forgecore.config import CORE_SECTIONS, Config, check_environment
-from forgecore.diagnostics import Diagnostic, ordered
+from forgecore.diagnostics import Diagnostic, errors, ordered
 from forgecore.ir import IR, FieldType, Origins
 from forgecore.plugin.artefacts import (
     FieldOptions,
@@ -163,7 +163,7 @@ def make(project: Path, builtin: Sequence[Plugin]) -> Output:
     common = _Common(opened.config, origins, opened.sections, host.names, tree.package)
     ir, found = _checked(host, ir, common, complete=complete)
     # What is missing may make a plugin stumble; why it is missing is said already.
-    sound = not _errors(diagnostics)
+    sound = not errors(diagnostics)
     diagnostics += [one for one in found if sound or one.code != "plugin-failed"]
     _stop_at_errors(diagnostics)
     files, failures = host.call(
@@ -332,14 +332,10 @@ def _transformed(host: Host, ir: IR, common: _Common) -> tuple[IR, list[Diagnost
     return evolve(ir, resources=tuple(sorted(ir.resources, key=lambda r: r.name))), diagnostics
 
 
-def _errors(diagnostics: Sequence[Diagnostic]) -> list[Diagnostic]:
-    return [diagnostic for diagnostic in diagnostics if diagnostic.severity == "error"]
-
-
 def _stop_at_errors(diagnostics: Sequence[Diagnostic]) -> None:
     # What would only warn can wait until the errors are gone.
-    if errors := _errors(diagnostics):
-        raise BuildError(errors)
+    if found := errors(diagnostics):
+        raise BuildError(found)
 
 
 def _head(host: Host) -> list[str]:

@@ -68,6 +68,11 @@ class Diagnostic:
         return "\n".join(parts)
 
 
+def errors(diagnostics: Iterable[Diagnostic]) -> list[Diagnostic]:
+    """Return those that stop a build."""
+    return [diagnostic for diagnostic in diagnostics if diagnostic.severity == "error"]
+
+
 def ordered(diagnostics: Iterable[Diagnostic]) -> list[Diagnostic]:
     """Return the diagnostics without repetitions, by file, line and column."""
     return sorted(

@@ -10,7 +10,7 @@ import psycopg
 
 import forgecore.data
 from forgecore.build import BuildError, Opened, builtin_plugin, open_project
-from forgecore.diagnostics import Diagnostic
+from forgecore.diagnostics import Diagnostic, errors
 from forgecore.plugin.contexts import CommandsContext
 from forgecore.plugin.host import Plugin
 from forgecore.runtime.errors import (
@@ -51,7 +51,7 @@ def project_folder() -> Path:
 def checked_project(folder: Path) -> Opened:
     """Return the project with its plugins; BuildError if forge.toml or the environment is wrong."""
     opened = open_project(folder, builtin())
-    if any(diagnostic.severity == "error" for diagnostic in opened.diagnostics):
+    if errors(opened.diagnostics):
         raise BuildError(opened.diagnostics)
     return opened
 
@@ -64,7 +64,7 @@ def plugin_commands() -> dict[str, click.Command]:
         return {}
     opened = open_project(folder, builtin())
     if not opened.complete:
-        show([diagnostic for diagnostic in opened.diagnostics if diagnostic.severity == "error"])
+        show(errors(opened.diagnostics))
         return {}
     context = CommandsContext(plugins=opened.host.names, project=folder)
     answers, failures = opened.host.call("forgecore_commands", context, click.Command)
@@ -82,7 +82,7 @@ def explain(error: Exception) -> tuple[str, int] | None:
     """Return an error's text and the exit status, or None for what should not have happened."""
     match error:
         case BuildError():
-            count = len([d for d in error.diagnostics if d.severity == "error"])
+            count = len(errors(error.diagnostics))
             shown = "\n".join(diagnostic.render() for diagnostic in error.diagnostics)
             return f"{shown}\n{count} error{'s' if count > 1 else ''}", INPUT
         case EnvironmentFailedError() | DatabaseUnavailableError():

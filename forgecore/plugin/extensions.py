@@ -84,7 +84,7 @@ def extensions_of(
             if not [name for name in names if not of_keys.claim(name, plugin)]:
                 keys.append(value.cls)
     kinds = {
-        answer.value.name: guarded(answer)
+        answer.value.name: _guarded(answer)
         for answer in types
         if of_types.claim(answer.value.name, answer.plugin)
     }
@@ -105,7 +105,7 @@ def _unusable(plugin: Plugin, hook: str, cls: type) -> Iterable[Diagnostic]:
         yield Diagnostic("plugin-failed", None, text)
 
 
-def guarded(answer: Answer[FieldType]) -> FieldType:
+def _guarded(answer: Answer[FieldType]) -> FieldType:
     """Return the field type with callables that raise FieldTypeError, which names the plugin."""
     kind = answer.value
     owner = f"{answer.plugin.label}: field type `{kind.name}`"

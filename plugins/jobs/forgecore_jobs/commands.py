@@ -1,17 +1,17 @@
 """`forgecore jobs`: work, and what an operator sees and does."""
 
-import importlib.resources
 import json
 import sys
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, LiteralString, TypeVar, cast
 from uuid import UUID
 
 import click
 import psycopg
 from psycopg import Connection
+from psycopg.types.json import Jsonb
 
 from forgecore.cli.database import needed_database
 from forgecore.cli.project import EnvironmentFailedError
@@ -28,10 +28,11 @@ from forgecore_jobs.engine.decode import ArgumentsError, structured
 from forgecore_jobs.engine.discover import WorkersError, find_workers
 from forgecore_jobs.engine.logs import configure_logs
 from forgecore_jobs.engine.processes import run_processes
-from forgecore_jobs.engine.run import Engine, work
+from forgecore_jobs.enqueue import Call, columns_of
 from forgecore_jobs.operate import STATES, Filter, Row
-from forgecore_jobs.settings import DEFAULT_QUEUE, JobsSettings
-from forgecore_jobs.wiring import Defaults, project_wiring
+from forgecore_jobs.settings import JobsSettings
+from forgecore_jobs.tables import migrations
+from forgecore_jobs.wiring import project_wiring
 from forgecore_jobs.worker import Worker
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -69,6 +70,9 @@ def work_command(processes: int) -> None:
 
     Example: forgecore jobs work --processes 2
     """
+    # Dramatiq is the worker's alone: every other command starts without it.
+    from forgecore_jobs.engine.run import Engine, work  # noqa: PLC0415 -- start-up time
+
     configure_logs()
     needed_database()
     limits = read_section(JobsSettings, "jobs").limits
@@ -76,11 +80,8 @@ def work_command(processes: int) -> None:
         most = sum(limits.values()) * processes
         click.echo(f"{processes} processes, up to {most} jobs at once", err=True)
         sys.exit(run_processes(processes))
-    try:
+    with _workers_judged():
         engine = Engine(project_package())
-    except WorkersError as error:
-        click.echo(f"error[jobs/workers]: {error}", err=True)
-        sys.exit(1)
     pool = read_section(DatabaseSettings, "database").pool
     shown = ", ".join(f"{queue} {limit}" for queue, limit in limits.items())
     click.echo(
@@ -189,22 +190,18 @@ def enqueue(  # noqa: PLR0917 -- click passes options by name
     values = cast("dict[str, Any]", args)
     if tenant is None and isinstance(values.get("tenant_id"), str):
         tenant = _uuid(values["tenant_id"])
-    known = project_wiring().defaults.get(kind, Defaults(queue=DEFAULT_QUEUE))
-    given = {
-        "queue": queue or known.queue,
-        "tenant_id": tenant,
-        "priority": known.priority if priority is None else priority,
-        "max_attempts": max_attempts or known.max_attempts,
-        "timeout": known.timeout,
-        "backoff": known.backoff,
-        "run_at": run_at,
-    }
-    if fault := _fault_of_job(kind, values, given):
+    columns = columns_of(kind, Call(queue, run_at, priority, max_attempts), project_wiring())
+    columns |= {"args": Jsonb(values), "tenant_id": tenant}
+    if fault := _fault_of_job(kind, values, columns):
         raise click.ClickException(fault)
     with _connected() as conn:
-        said = {name: value for name, value in given.items() if value is not None}
-        job_id = operate.enqueued(conn, kind, values, said)
+        job_id = operate.enqueued(conn, columns)
     click.echo(_json({"id": job_id}) if as_json else job_id)
+
+
+def _hint(name: str, known: Iterable[str]) -> str:
+    close = near(name, known)
+    return f"; did you mean `{close}`?" if close else ""
 
 
 def _uuid(text: str) -> UUID | None:
@@ -214,16 +211,16 @@ def _uuid(text: str) -> UUID | None:
         return None
 
 
-def _fault_of_job(kind: str, args: dict[str, Any], given: Mapping[str, Any]) -> str | None:
+def _fault_of_job(
+    kind: str, args: dict[str, Any], columns: Mapping[LiteralString, object]
+) -> str | None:
     """Return what would keep a job that is written by hand from running."""
     if not kind.strip():
         return "the kind is empty"
     limits = read_section(JobsSettings, "jobs").limits
-    if given["queue"] not in limits:
-        close = near(given["queue"], limits)
-        hint = f"; did you mean `{close}`?" if close else ""
-        return f"queue `{given['queue']}` is not in [jobs.queues]{hint}"
-    if args.get("tenant_id") and str(given["tenant_id"]) != args["tenant_id"]:
+    if (queue := str(columns["queue"])) not in limits:
+        return f"queue `{queue}` is not in [jobs.queues]{_hint(queue, limits)}"
+    if args.get("tenant_id") and str(columns["tenant_id"]) != args["tenant_id"]:
         return "--tenant and the arguments name different tenants"
     worker = _workers().get(kind)
     if worker is None:
@@ -307,9 +304,7 @@ def _known(conn: Connection[Any], what: str, name: str) -> None:
         known |= {*operate.waiting_kinds(conn), *operate.paused_kinds(conn)}
         known |= set(_workers())
     if name not in known:
-        close = near(name, known)
-        hint = f"; did you mean `{close}`?" if close else ""
-        raise click.ClickException(f"there is no {what} `{name}`{hint}")
+        raise click.ClickException(f"there is no {what} `{name}`{_hint(name, known)}")
 
 
 @jobs.command()
@@ -424,7 +419,7 @@ def doctor_command(as_json: bool) -> None:
     kinds = sorted(_workers())
     limits = read_section(JobsSettings, "jobs").limits
     with _connected() as conn:
-        found = list(doctor.findings(conn, migration_texts(), kinds, limits))
+        found = list(doctor.findings(conn, [step.sql for step in migrations()], kinds, limits))
     if as_json:
         rows = [
             {"check": one.check, "ok": one.ok, "text": one.text, "remedy": one.remedy}
@@ -439,20 +434,18 @@ def doctor_command(as_json: bool) -> None:
 
 
 def _workers() -> dict[str, Worker[Any]]:
-    try:
+    with _workers_judged():
         return find_workers(project_package())
+
+
+@contextmanager
+def _workers_judged() -> Generator[None]:
+    """Say what is wrong with the project's workers, and exit with 1."""
+    try:
+        yield
     except WorkersError as error:
         click.echo(f"error[jobs/workers]: {error}", err=True)
         sys.exit(1)
-
-
-def migration_texts() -> list[str]:
-    """Return the SQL that makes the jobs' tables, in order."""
-    folder = importlib.resources.files("forgecore_jobs").joinpath("migrations")
-    paths = sorted(
-        (path for path in folder.iterdir() if path.name.endswith(".sql")), key=lambda p: p.name
-    )
-    return [path.read_text(encoding="utf-8") for path in paths]
 
 
 @contextmanager

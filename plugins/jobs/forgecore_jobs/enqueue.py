@@ -2,7 +2,7 @@
 
 import functools
 import inspect
-from collections.abc import Awaitable, Callable, Generator, Iterable
+from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager, nullcontext
 from datetime import datetime
 from typing import Any, Final, LiteralString, ParamSpec, TypeVar, cast
@@ -53,7 +53,7 @@ _REMEDY = f"the table {TABLE} is not as it must be: run `forgecore migrate up`"
 
 
 @frozen
-class _Call:
+class Call:
     """What a call says of its jobs; None is left to the kind's hook, or to [jobs]."""
 
     queue: str | None
@@ -62,6 +62,7 @@ class _Call:
     max_attempts: int | None
 
     def fault(self) -> str | None:
+        """Return what is wrong with it, or None."""
         if self.queue is not None and self.queue not in read_section(JobsSettings, "jobs").limits:
             return f"queue {self.queue!r} is not in [jobs.queues]"
         checks: tuple[tuple[str, object, rules.Rule], ...] = (
@@ -89,8 +90,7 @@ def enqueue(
     What the call leaves out comes from the kind's hook if it has exactly one, else from
     [jobs]. EnqueueError names the kind; nothing was sent then, or nothing is committed.
     """
-    check(args)
-    statement, params = _insert(args, _Call(queue, run_at, priority, max_attempts))
+    statement, params = _insert(args, Call(queue, run_at, priority, max_attempts))
     with _named((args.kind,)):
         lent = nullcontext(source) if isinstance(source, Connection) else source.borrow()
         with lent as conn, conn.cursor(row_factory=tuple_row) as cursor:
@@ -107,8 +107,7 @@ async def enqueue_async(
     max_attempts: int | None = None,
 ) -> int:
     """Write a job in whatever transaction `source` is in, and return its id; see `enqueue`."""
-    check(args)
-    statement, params = _insert(args, _Call(queue, run_at, priority, max_attempts))
+    statement, params = _insert(args, Call(queue, run_at, priority, max_attempts))
     with _named((args.kind,)):
         lent = nullcontext(source) if isinstance(source, AsyncConnection) else source.borrow()
         async with lent as conn:
@@ -127,7 +126,7 @@ def enqueue_many(
     max_attempts: int | None = None,
 ) -> list[int]:
     """Write many jobs by COPY, all or none, and return their ids in the order of `args`."""
-    rows, kinds = _rows(args, _Call(queue, run_at, priority, max_attempts))
+    rows, kinds = _rows(args, Call(queue, run_at, priority, max_attempts))
     if not rows:
         return []
     with _named(kinds):
@@ -151,7 +150,7 @@ async def enqueue_many_async(
     max_attempts: int | None = None,
 ) -> list[int]:
     """Write many jobs by COPY, all or none, and return their ids; see `enqueue_many`."""
-    rows, kinds = _rows(args, _Call(queue, run_at, priority, max_attempts))
+    rows, kinds = _rows(args, Call(queue, run_at, priority, max_attempts))
     if not rows:
         return []
     with _named(kinds):
@@ -191,31 +190,12 @@ def enqueues(*kinds: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
     return decorate
 
 
-def _insert(
-    args: JobArgs,
-    call: _Call,
-) -> tuple[LiteralString, dict[str, object]]:
-    if fault := call.fault():
-        raise EnqueueError([args.kind], fault)
-    given = _values(args, project_wiring(), call)
-    columns: list[LiteralString] = [name for name, value in given.items() if value is not None]
-    marks: LiteralString = ", ".join([f"%({name})s" for name in columns])
-    statement = f"{insert_head(columns)} VALUES ({marks}) RETURNING id"
-    return statement, {name: given[name] for name in columns}
-
-
-def _values(
-    args: JobArgs,
-    wiring: Wiring,
-    call: _Call,
-) -> dict[LiteralString, object]:
-    known = wiring.defaults.get(args.kind, Defaults(queue=DEFAULT_QUEUE))
+def columns_of(kind: str, call: Call, wiring: Wiring) -> dict[LiteralString, object]:
+    """Return what a job's row says beside its arguments: the call, then the kind's one hook."""
+    known = wiring.defaults.get(kind, Defaults(queue=DEFAULT_QUEUE))
     return {
-        "kind": args.kind,
+        "kind": kind,
         "queue": call.queue or known.queue,
-        "args": Jsonb(to_json(args)),
-        "tenant_id": getattr(args, "tenant_id", current_tenant_or_none()),
-        "metadata": Jsonb(dict(wiring.metadata())),
         "run_at": call.run_at,
         "priority": known.priority if call.priority is None else call.priority,
         "max_attempts": known.max_attempts if call.max_attempts is None else call.max_attempts,
@@ -224,10 +204,33 @@ def _values(
     }
 
 
-def _rows(
-    args: Iterable[JobArgs],
-    call: _Call,
-) -> tuple[list[tuple[object, ...]], tuple[str, ...]]:
+def insert_of(
+    values: Mapping[LiteralString, object],
+) -> tuple[LiteralString, dict[str, object]]:
+    """Return the statement that writes a job and gives its id; the table says what is None."""
+    columns: list[LiteralString] = [name for name, value in values.items() if value is not None]
+    marks: LiteralString = ", ".join([f"%({name})s" for name in columns])
+    statement = f"{insert_head(columns)} VALUES ({marks}) RETURNING id"
+    return statement, {name: values[name] for name in columns}
+
+
+def _insert(args: JobArgs, call: Call) -> tuple[LiteralString, dict[str, object]]:
+    check(args)
+    if fault := call.fault():
+        raise EnqueueError([args.kind], fault)
+    return insert_of(_values(args, call, project_wiring()))
+
+
+def _values(args: JobArgs, call: Call, wiring: Wiring) -> dict[LiteralString, object]:
+    return {
+        **columns_of(args.kind, call, wiring),
+        "args": Jsonb(to_json(args)),
+        "tenant_id": getattr(args, "tenant_id", current_tenant_or_none()),
+        "metadata": Jsonb(dict(wiring.metadata())),
+    }
+
+
+def _rows(args: Iterable[JobArgs], call: Call) -> tuple[list[tuple[object, ...]], tuple[str, ...]]:
     """Return the rows of a COPY, and the kinds that they are of."""
     jobs = list(args)
     for one in jobs:
@@ -238,7 +241,7 @@ def _rows(
     wiring = project_wiring()
     rows: list[tuple[object, ...]] = []
     for one in jobs:
-        values = _values(one, wiring, call)
+        values = _values(one, call, wiring)
         if values["priority"] is None:
             values["priority"] = DEFAULT_PRIORITY
         rows.append(tuple(values[name] for name in _COPIED))

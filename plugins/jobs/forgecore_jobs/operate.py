@@ -8,9 +8,9 @@ from uuid import UUID
 from attrs import frozen
 from psycopg import Connection
 from psycopg.rows import dict_row
-from psycopg.types.json import Jsonb
 
 from forgecore_jobs import sql
+from forgecore_jobs.enqueue import insert_of
 
 Row = dict[str, Any]
 LIVE: Final = ("available", "scheduled", "running", "retryable")
@@ -25,17 +25,6 @@ _MEANT: Final = """
     AND (%(kind)s::text IS NULL OR kind = %(kind)s)
     AND (%(tenant)s::uuid IS NULL OR tenant_id = %(tenant)s)
     AND (%(age)s::interval IS NULL OR enqueued_at < now() - %(age)s)"""
-_WRITTEN: Final[tuple[LiteralString, ...]] = (
-    "kind",
-    "args",
-    "queue",
-    "run_at",
-    "priority",
-    "max_attempts",
-    "timeout",
-    "backoff",
-    "tenant_id",
-)
 _KEPT: Final = """
     id, enqueued_at, tenant_id, timeout, attempt, max_attempts, priority, kind, queue,
     args, metadata, backoff"""
@@ -114,13 +103,9 @@ def shown(conn: Connection[Any], job_id: int) -> Row | None:
     return rows[0] if rows else None
 
 
-def enqueued(conn: Connection[Any], kind: str, args: object, given: Mapping[str, Any]) -> int:
-    """Write a job and return its id; `given` are columns beside its kind and arguments."""
-    values = {"kind": kind, "args": Jsonb(args), **given}
-    columns: list[LiteralString] = [name for name in _WRITTEN if values.get(name) is not None]
-    marks: LiteralString = ", ".join([f"%({name})s" for name in columns])
-    rows = _rows(conn, f"{sql.insert_head(columns)} VALUES ({marks}) RETURNING id", values)
-    return int(rows[0]["id"])
+def enqueued(conn: Connection[Any], values: Mapping[LiteralString, object]) -> int:
+    """Write a job and return its id; `values` are its row's columns."""
+    return int(_rows(conn, *insert_of(values))[0]["id"])
 
 
 def retried(conn: Connection[Any], which: Filter, *, dry_run: bool) -> list[int]:

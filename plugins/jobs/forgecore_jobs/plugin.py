@@ -1,6 +1,5 @@
 """The hookimpls of the jobs plugin."""
 
-import importlib.resources
 from collections.abc import Iterable
 
 import click
@@ -31,6 +30,7 @@ from forgecore_jobs.checks import (
 )
 from forgecore_jobs.options import Hooks
 from forgecore_jobs.settings import JobsSettings
+from forgecore_jobs.tables import migrations
 from forgecore_jobs.views import (
     dramatiq_file,
     fragments,
@@ -88,12 +88,7 @@ def forgecore_scaffold(ctx: ScaffoldContext) -> Iterable[ScaffoldFile]:
 @hookimpl
 def forgecore_migrations(ctx: MigrationsContext) -> Iterable[Migration]:  # noqa: ARG001
     """Give the tables of the schema forge."""
-    folder = importlib.resources.files("forgecore_jobs").joinpath("migrations")
-    for path in folder.iterdir():
-        number, _, name = path.name.removesuffix(".sql").partition("_")
-        if path.name.endswith(".sql"):
-            sql = path.read_text(encoding="utf-8")
-            yield Migration(number=int(number), name=name, sql=sql)
+    return migrations()
 
 
 @hookimpl

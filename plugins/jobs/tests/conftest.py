@@ -1,5 +1,6 @@
 """A project whose workers a test writes, on a fresh database, with a real worker process."""
 
+import json
 import os
 import signal
 import subprocess
@@ -30,6 +31,11 @@ queue = "notifications"
 kind = "reindex_product"
 max_attempts = 2
 backoff = "constant:1s"
+"""
+NOTE = """
+def note(*parts):
+    with open("notes", "a") as file:
+        file.write(" ".join(map(str, parts)) + "\\n")
 """
 CONFIG = """
 [project]
@@ -74,7 +80,7 @@ class Shop(Project):
             "from forgecore_jobs import *\n"
             "from forgecore.runtime import acting, current_tenant, current_tenant_or_none, connect\n"
             "from shop.gen.actions.product import *\n"
-            "from shop.gen.models.product import *\n"
+            "from shop.gen.models.product import *\n" + NOTE
         )
         self.write("shop/resources/product/jobs.py", head + text)
 
@@ -117,6 +123,11 @@ class Shop(Project):
         """Wait until no live job is left."""
         self.until(lambda: self.sql.execute("SELECT FROM forge.jobs").rowcount == 0, seconds)
 
+    def lines(self, event: str) -> list[dict[str, Any]]:
+        """Return the log lines of an event."""
+        found = [json.loads(line) for line in self.log().splitlines() if line.startswith("{")]
+        return [line for line in found if line["event"] == event]
+
     def notes(self) -> list[str]:
         """Return the lines that workers wrote into `notes`."""
         path = self.folder / "notes"
@@ -141,9 +152,4 @@ def shop(ready: tuple[Path, str], server: Server, tmp_path: Path) -> Iterator[Sh
     server.drop(name)
 
 
-NOTE = """
-def note(*parts):
-    with open("notes", "a") as file:
-        file.write(" ".join(map(str, parts)) + "\\n")
-"""
 os.environ.setdefault("PYTHONDONTWRITEBYTECODE", "1")

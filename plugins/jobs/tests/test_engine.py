@@ -7,23 +7,12 @@ import time
 import psycopg
 import pytest
 
-NOTE = """
-def note(*parts):
-    with open("notes", "a") as file:
-        file.write(" ".join(map(str, parts)) + "\\n")
-"""
-
-
-def lines(shop, event):
-    found = [json.loads(line) for line in shop.log().splitlines() if line.startswith("{")]
-    return [line for line in found if line["event"] == event]
-
 
 def one(shop, body, options="", flavour="def", job="Job", head=""):
     """Write a worker of one kind."""
     indented = "\n".join("    " + line for line in body.splitlines())
     shop.jobs(
-        f"{NOTE}{head}\n@worker(NotifyNewProductArgs{options})\n"
+        f"{head}\n@worker(NotifyNewProductArgs{options})\n"
         f"{flavour} notify_new_product(args: NotifyNewProductArgs, job: {job}) -> None:\n{indented}\n"
     )
 
@@ -101,10 +90,10 @@ def test_a_slot_that_does_not_react_is_lost_and_reported(shop):
     job = shop.enqueue(backoff="constant:1s")
 
     shop.work(FORGE_JOBS_QUEUES="notifications=4")
-    shop.until(lambda: lines(shop, "slot.lost"), 15)
+    shop.until(lambda: shop.lines("slot.lost"), 15)
     shop.drained()
 
-    (lost,) = lines(shop, "slot.lost")
+    (lost,) = shop.lines("slot.lost")
     assert "time.sleep(30)" in lost["stack"]
     assert shop.state(job) == ("completed", 2, 1, ["TimeLimitExceeded"])
     slots = "SELECT lost_slots FROM forge.job_workers"
@@ -140,7 +129,7 @@ def test_a_second_sigterm_ends_the_grace(shop):
     worker = shop.work()
     shop.until(shop.notes)
     worker.send_signal(signal.SIGTERM)
-    shop.until(lambda: lines(shop, "worker.stopping"))
+    shop.until(lambda: shop.lines("worker.stopping"))
 
     begun = time.monotonic()
     worker.send_signal(signal.SIGTERM)
@@ -185,7 +174,7 @@ def test_a_process_that_lost_its_lease_ends_what_it_runs(shop):
 
     worker.send_signal(signal.SIGCONT)
 
-    shop.until(lambda: lines(shop, "job.lease_lost"), 10)
+    shop.until(lambda: shop.lines("job.lease_lost"), 10)
     shop.until(lambda: "start 2" in shop.notes())
     assert "end" not in shop.notes()
 
@@ -216,7 +205,7 @@ def test_a_worker_that_blocks_the_loop_is_named(shop):
     shop.work()
     shop.drained()
 
-    (blocked,) = lines(shop, "loop.blocked")
+    (blocked,) = shop.lines("loop.blocked")
     assert "time.sleep(3)" in blocked["stack"]
 
 
@@ -279,15 +268,14 @@ def test_a_callback_that_fails_changes_nothing(shop, what):
     shop.drained()
 
     assert shop.state(job) == ("discarded", 1, 1, ["ValueError"])
-    assert len(lines(shop, "job.callback_failed")) == 2
+    assert len(shop.lines("job.callback_failed")) == 2
     assert process.poll() is None
 
 
 def test_what_dramatiq_knows_of_retries_is_honoured(shop):
     head = "\nimport dramatiq\n"
     shop.jobs(
-        NOTE
-        + head
+        head
         + """
 @worker(NotifyNewProductArgs, throws=(KeyError, ValueError))
 def notify_new_product(args: NotifyNewProductArgs, job: Job) -> None:
@@ -339,7 +327,7 @@ dramatiq.get_broker().add_middleware(Seen())
 def test_a_queue_or_kind_that_is_paused_waits_until_it_is_resumed(shop):
     one(shop, "note(job.id)")
     shop.work()
-    shop.until(lambda: lines(shop, "worker.started"))
+    shop.until(lambda: shop.lines("worker.started"))
     for what in ("--queue=notifications", "--kind=notify_new_product"):
         shop.ok("jobs", "pause", what)
         job = shop.enqueue()
@@ -404,7 +392,7 @@ def test_the_first_priority_comes_first_and_then_the_oldest(shop):
 def test_a_job_that_commits_late_is_found_behind_newer_ones(shop):
     one(shop, "note(job.id)")
     shop.work()
-    shop.until(lambda: lines(shop, "worker.started"))
+    shop.until(lambda: shop.lines("worker.started"))
     with psycopg.connect(shop.url) as slow:
         late = slow.execute(
             "INSERT INTO forge.jobs (kind, queue, args) SELECT 'notify_new_product', 'notifications',"
@@ -533,7 +521,7 @@ def test_partitions_are_made_ahead_and_take_over_what_came_before_them(shop):
 def test_who_sleeps_is_woken(shop):
     one(shop, "note(time.time())")
     shop.work()
-    shop.until(lambda: lines(shop, "worker.started"))
+    shop.until(lambda: shop.lines("worker.started"))
     time.sleep(3)
     waits = []
     for number in range(5):
@@ -550,7 +538,7 @@ def test_who_sleeps_is_woken(shop):
 def test_without_listening_jobs_are_found_all_the_same(shop):
     one(shop, "note(job.id)")
     shop.work(FORGE_JOBS_LISTEN="false")
-    shop.until(lambda: lines(shop, "worker.started"))
+    shop.until(lambda: shop.lines("worker.started"))
     time.sleep(2)
     job = shop.enqueue()
 
@@ -723,7 +711,7 @@ def test_a_wake_up_lock_that_somebody_holds_hangs_nobody(shop):
     one(shop, "pass")
     shop.sql.execute("SELECT pg_advisory_lock(1718579831, 1)")
     shop.work()
-    shop.until(lambda: lines(shop, "worker.started"))
+    shop.until(lambda: shop.lines("worker.started"))
     time.sleep(2)
     job = shop.enqueue()
 

@@ -14,19 +14,7 @@ from forgecore_jobs.engine.store import Entry
 ENTRY = Entry(limits={"notifications": 9}, kinds=["notify_new_product"], timeouts={})
 
 
-def lines(shop, event):
-    found = [json.loads(line) for line in shop.log().splitlines() if line.startswith("{")]
-    return [line for line in found if line["event"] == event]
-
-
-NOTE = """
-def note(*parts):
-    with open("notes", "a") as file:
-        file.write(" ".join(map(str, parts)) + "\\n")
-"""
-BOTH = (
-    NOTE
-    + """
+BOTH = """
 @worker(NotifyNewProductArgs)
 def notify_new_product(args: NotifyNewProductArgs, job: Job) -> None:
     {notify}
@@ -35,7 +23,6 @@ def notify_new_product(args: NotifyNewProductArgs, job: Job) -> None:
 def reindex_product(args: ReindexProductArgs, job: Job) -> None:
     {reindex}
 """
-)
 
 
 def both(notify="pass", reindex="pass"):
@@ -49,7 +36,7 @@ def test_fresh_stubs_complete_every_job(shop):
 
     shop.drained()
     assert [shop.state(job)[0] for job in ids] == ["completed", "completed"]
-    assert "tenant_id" in lines(shop, "product.notify_new_product")[0]
+    assert "tenant_id" in shop.lines("product.notify_new_product")[0]
 
 
 def test_a_queue_never_runs_more_than_its_limit_and_delays_no_other(shop):
@@ -87,8 +74,7 @@ def test_the_environments_limits_win(shop):
 
 def test_the_tenant_is_restored_for_each_job_and_unset_after_it(shop):
     shop.jobs(
-        NOTE
-        + """
+        """
 @worker(NotifyNewProductArgs)
 def notify_new_product(args: NotifyNewProductArgs, job: Job) -> None:
     titles = [p.title for p in ProductActions(job.tx).list()]
@@ -137,10 +123,10 @@ def test_a_failed_attempt_is_logged_kept_and_tried_again_after_the_backoff(shop)
     assert shop.state(job) == ("discarded", 2, 2, ["ValueError", "ValueError"])
     first, second = map(float, shop.notes())
     assert second - first > 1.7
-    failed = lines(shop, "job.failed")
+    failed = shop.lines("job.failed")
     assert [(line["level"], line["attempt"]) for line in failed] == [("warning", 1), ("warning", 2)]
     assert {"kind", "job_id", "attempt", "max_attempts", "error"} <= failed[0].keys()
-    (discarded,) = lines(shop, "job.discarded")
+    (discarded,) = shop.lines("job.discarded")
     assert discarded["level"] == "error"
     assert "Traceback" in discarded["exception"]
     errors = shop.sql.execute("SELECT errors FROM forge.jobs_all WHERE id = %s", (job,)).fetchone()
@@ -162,7 +148,7 @@ def test_an_unexpected_exception_never_takes_the_worker_down(shop, what):
 
     assert shop.state(job)[:3] == ("completed", 2, 1)
     assert process.poll() is None
-    assert "Traceback" in lines(shop, "job.failed")[0]["exception"]
+    assert "Traceback" in shop.lines("job.failed")[0]["exception"]
 
 
 def test_an_async_worker_fails_like_any_other(shop):
@@ -234,7 +220,7 @@ def test_arguments_that_do_not_fit_discard_and_name_the_field(shop):
     shop.drained()
 
     assert shop.state(job)[0] == "discarded"
-    (error,) = lines(shop, "job.discarded")
+    (error,) = shop.lines("job.discarded")
     for field in ("resource_id", "tenant_id", "extra"):
         assert field in error["error"]
 
@@ -244,11 +230,11 @@ def test_an_unknown_kind_waits_and_is_named_once(shop):
     shop.enqueue()
 
     shop.work()
-    shop.until(lambda: lines(shop, "kind.unknown"), 10)
+    shop.until(lambda: shop.lines("kind.unknown"), 10)
     time.sleep(3)
 
     assert shop.state(job) == ("available", 0, 0, [])
-    assert [line["kind"] for line in lines(shop, "kind.unknown")] == ["somebody_elses"]
+    assert [line["kind"] for line in shop.lines("kind.unknown")] == ["somebody_elses"]
 
 
 def test_jobs_of_a_killed_worker_run_again(shop):
@@ -295,7 +281,7 @@ def test_a_stopped_worker_that_lost_its_lease_finishes_nothing(shop):
     shop.work()
     shop.drained(30)
     sleeper.send_signal(signal.SIGCONT)
-    shop.until(lambda: lines(shop, "job.lease_lost"), 15)
+    shop.until(lambda: shop.lines("job.lease_lost"), 15)
 
     assert shop.sql.execute("SELECT attempt FROM effects").fetchall() == [(2,)]
     assert shop.state(job)[:2] == ("completed", 2)
@@ -423,8 +409,8 @@ def test_default_exists_without_a_section(shop):
     shop.drained()
 
     assert shop.state(job)[0] == "completed"
-    shop.until(lambda: lines(shop, "worker.started"))
-    assert lines(shop, "worker.started")[0]["queues"] == {"default": 100}
+    shop.until(lambda: shop.lines("worker.started"))
+    assert shop.lines("worker.started")[0]["queues"] == {"default": 100}
 
 
 def test_max_attempts_of_the_environment_is_the_default(shop):
@@ -468,8 +454,7 @@ def test_whatever_a_worker_raises_its_job_is_settled(shop, what):
 
 def test_an_exit_in_a_task_of_an_async_worker_ends_no_other_job(shop):
     shop.jobs(
-        NOTE
-        + """
+        """
 @worker(NotifyNewProductArgs)
 async def notify_new_product(args: NotifyNewProductArgs, job: AsyncJob) -> None:
     async def child():
@@ -491,8 +476,7 @@ async def notify_new_product(args: NotifyNewProductArgs, job: AsyncJob) -> None:
 def test_a_jobs_transaction_may_begin_in_a_task_or_thread_and_ends_with_the_job(shop):
     shop.sql.execute("CREATE TABLE effects (what text)")
     shop.jobs(
-        NOTE
-        + """
+        """
 import threading
 INSERT = "INSERT INTO effects VALUES (%s)"
 
@@ -610,7 +594,7 @@ def test_outcomes_wait_while_the_server_takes_no_writes(shop):
         " WHERE datname = current_database() AND pid <> pg_backend_pid()"
     )
     shop.sql.execute(cut)
-    shop.until(lambda: lines(shop, "acks.failed"))
+    shop.until(lambda: shop.lines("acks.failed"))
     shop.sql.execute("SET transaction_read_only = off")
     shop.sql.execute(f'ALTER DATABASE "{name}" RESET default_transaction_read_only')
     shop.sql.execute(cut)
@@ -626,7 +610,7 @@ def test_a_stopping_worker_claims_nothing_more(shop):
     worker = shop.work()
     shop.until(lambda: shop.state(first)[0] == "running")
     worker.send_signal(signal.SIGTERM)
-    shop.until(lambda: lines(shop, "worker.stopping"))
+    shop.until(lambda: shop.lines("worker.stopping"))
     time.sleep(0.3)
 
     late = shop.enqueue("reindex_product")
@@ -648,7 +632,7 @@ def test_what_a_worker_binds_to_its_context_ends_with_its_job(shop):
     shop.work(FORGE_JOBS_QUEUES="notifications=1")
     shop.drained()
 
-    assert [line["leaked"] == line["job_id"] for line in lines(shop, "bound")] == [True] * 4
+    assert [line["leaked"] == line["job_id"] for line in shop.lines("bound")] == [True] * 4
 
 
 def test_rescue_waits_for_no_lock(shop):
@@ -721,7 +705,7 @@ def test_arguments_of_every_kind_come_back():
 
 def test_the_worker_leaves_no_process_behind(shop):
     worker = shop.work()
-    shop.until(lambda: lines(shop, "worker.started"))
+    shop.until(lambda: shop.lines("worker.started"))
     children = psutil.Process(worker.pid).children(recursive=True)
     worker.send_signal(signal.SIGINT)
 

@@ -186,7 +186,7 @@ class PostgresConsumer(Consumer):
         claims = [cast("Claim", message.args[0]) for message in messages]
         claims += self._claimed
         self._claimed = []
-        self._store.give_back_quietly(claims)
+        self._store.give_back(claims)
         self._free(len(claims))
 
     def close(self) -> None:

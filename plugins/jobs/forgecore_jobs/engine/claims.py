@@ -59,10 +59,10 @@ class ClaimLoop:
                 self._turn()
             except psycopg.Error as error:
                 say("warning", "claims.failed", error=str(error).strip())
-                self._wait(_FAILED_S)
+                self._event.wait(_FAILED_S)
             except Exception as error:  # noqa: BLE001 -- without this loop the process is deaf
                 say("error", "claims.interrupted", error=repr(error))
-                self._wait(_FAILED_S)
+                self._event.wait(_FAILED_S)
 
     def _turn(self) -> None:
         wanted = self._slots.wanted()
@@ -83,7 +83,7 @@ class ClaimLoop:
             # Whoever enqueues from now on notifies; whoever did before is found by one more look.
             self._store.sleep()
         else:
-            self._wait(self._pause_s)
+            self._event.wait(self._pause_s)
             self._pause_s = min(self._pause_s * 2, _LONGEST_S)
 
     def _hurry(self, behind: bool) -> None:
@@ -99,6 +99,3 @@ class ClaimLoop:
         if not self._slots.are_half_free():
             # Claims of single jobs would cost more than the jobs.
             time.sleep(_TICK_S / 2)
-
-    def _wait(self, seconds: float) -> None:
-        self._event.wait(seconds)

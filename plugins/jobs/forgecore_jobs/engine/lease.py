@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Final
 
 import psycopg
-from attrs import field, frozen
+from attrs import define, frozen
 
 from forgecore_jobs.engine.store import LEASE, Entry, Store, log, say
 
@@ -99,18 +99,18 @@ class Lease:
         self._is_lost = False
 
 
-@frozen
+@define
 class _Chore:
     """Something to do every so many seconds."""
 
     every_s: float
     do: Callable[[], None]
-    due: list[float] = field(factory=lambda: [0.0])
+    due: float = 0.0
 
     def look(self, now: float) -> None:
-        if now >= self.due[0]:
+        if now >= self.due:
             self.do()
-            self.due[0] = now + self.every_s
+            self.due = now + self.every_s
 
 
 class Chores:
@@ -144,7 +144,7 @@ class Chores:
             _Chore(_KINDS_S, self._name_unknown),
             _Chore(_ORPHANS_S, self._store.find_orphans),
             # Not all processes of a deployment at once.
-            _Chore(_MAINTENANCE_S, self._maintain, [now + random.uniform(1, 30)]),  # noqa: S311
+            _Chore(_MAINTENANCE_S, self._maintain, now + random.uniform(1, 30)),  # noqa: S311
         )
         while not self._stopped.wait(_LOOK_S):
             for chore in chores:

@@ -54,7 +54,7 @@ def outcome_of(error: BaseException, worker: Worker[Any], run: Run, job: Job | A
 def _over_time(error: BaseException, run: Run) -> BaseException | None:
     # The server's statement_timeout may be a little before the watch.
     if isinstance(error.__cause__ or error, psycopg.errors.QueryCanceled) and run.is_over_time:
-        return TimeLimitExceeded(f"{run.claim.kind} ran longer than its timeout")
+        return TimeLimitExceeded(run.claim.kind)
     return None
 
 
@@ -89,27 +89,13 @@ def _discarded(error: BaseException, job: Job | AsyncJob) -> Outcome:
 
 def _after_failure(error: BaseException, claim: Claim, job: Job | AsyncJob) -> Outcome:
     failures = claim.failures + 1
+    keys = {"failures": failures, "max_attempts": claim.max_attempts, "error": _said(error)}
     unexpected = not isinstance(error, Exception) or isinstance(error, MemoryError)
-    say(
-        "warning",
-        "job.failed",
-        by=job.log,
-        failures=failures,
-        max_attempts=claim.max_attempts,
-        error=_said(error),
-        exc_info=error if unexpected else None,
-    )
+    trace = error if unexpected else None
+    say("warning", "job.failed", by=job.log, **keys, exc_info=trace)
     if failures < claim.max_attempts:
         return Again(delay=_delay(claim, failures, error), failure=failure_of(error))
-    say(
-        "error",
-        "job.discarded",
-        by=job.log,
-        failures=failures,
-        max_attempts=claim.max_attempts,
-        error=_said(error),
-        exc_info=error,
-    )
+    say("error", "job.discarded", by=job.log, **keys, exc_info=error)
     return Finished(state="discarded", failure=failure_of(error))
 
 

@@ -69,11 +69,6 @@ class Engine(Middleware):
         return self._settings
 
     @property
-    def running(self) -> int:
-        """How many jobs run here."""
-        return self._watch.running
-
-    @property
     def _has_async(self) -> bool:
         return any(worker.is_async for worker in self.workers.values())
 
@@ -159,7 +154,7 @@ class Engine(Middleware):
         claims.stop()
         listener.stop()
         thread.join(_CLOSE_S)
-        self._claims.give_back_quietly(self._threads.take_back())
+        self._claims.give_back(self._threads.take_back())
 
     def finish(self, hurry: threading.Event) -> bool:
         """Let what runs end within the grace, give the rest back; False if a thread still runs.

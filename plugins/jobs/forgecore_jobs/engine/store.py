@@ -202,7 +202,7 @@ class Store:
             "limits": _array(wanted.values()),
             "floor_queues": _texts(tuple(level.queue for level in levels)),
             "floor_priorities": _array(level.priority for level in levels),
-            "floor_times": _texts(tuple(level.time.isoformat() for level in levels)),
+            "floor_times": _array(level.time.isoformat() for level in levels),
             "floor_ids": _array(level.id for level in levels),
         }
         with self._turn:
@@ -254,17 +254,18 @@ class Store:
         self._run(sql.PRUNE, {**kept, "dry_run": False})
 
     def give_back(self, claims: Sequence[Claim]) -> None:
-        """Let others run claims that were never started; no failure is counted."""
-        if claims:
-            self._run(sql.GIVE_BACK, _fences(claims))
-            self._held.discard(claims)
+        """Let others run claims that were never started; no failure is counted.
 
-    def give_back_quietly(self, claims: Sequence[Claim]) -> None:
-        """Give claims back; if that fails, the process does so when it leaves, or is rescued."""
+        If that fails, the process does so when it leaves, or is rescued.
+        """
+        if not claims:
+            return
         try:
-            self.give_back(claims)
+            self._run(sql.GIVE_BACK, _fences(claims))
         except psycopg.Error as error:
             say("warning", "claims.not_given_back", error=str(error).strip())
+        else:
+            self._held.discard(claims)
 
     def settle(self, batch: Sequence[Settled]) -> set[int]:
         """Write outcomes in one transaction; return the ids whose claim still held."""

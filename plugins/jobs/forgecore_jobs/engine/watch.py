@@ -36,6 +36,9 @@ class Interruption(BaseException):
 class TimeLimitExceeded(Interruption):
     """The run took longer than its kind's `timeout`."""
 
+    def __init__(self, kind: str) -> None:
+        super().__init__(f"{kind} ran longer than its timeout")
+
 
 class Cancelled(Interruption):
     """Somebody asked for the job's end."""
@@ -265,8 +268,7 @@ class Watch:
         if self._runs.get((claim.id, claim.attempt)) is not run:
             return
         if run.reason is None:
-            limit = run.deadline is not None and f"{claim.kind} ran longer than its timeout"
-            self._interrupt(run, TimeLimitExceeded(limit or ""))
+            self._interrupt(run, TimeLimitExceeded(claim.kind))
         elif not run.is_lost:
             run.is_lost = True
             self._lost[claim.queue] += 1
