@@ -3,6 +3,7 @@
 import json
 import signal
 import time
+from datetime import timedelta
 
 import psycopg
 import pytest
@@ -774,3 +775,36 @@ def test_partitions_are_made_while_jobs_finish(shop):
     assert shop.sql.execute("SELECT forge.jobs_partition()").fetchone() == (12,)
     shop.drained(30)
     assert shop.sql.execute("SELECT count(*) FROM forge.jobs_finished").fetchone() == (3000,)
+
+
+@pytest.mark.parametrize("outcome", ["finished", "again", "back"])
+def test_an_outcome_of_a_lost_claim_is_refused(shop, outcome):
+    from forgecore_jobs.engine.floors import Claimer
+    from forgecore_jobs.engine.store import Entry, Settled, Store
+    from forgecore_jobs.job import Again, Failure, Finished, GivenBack
+
+    job = shop.enqueue("k", queue="q")
+    stores = [Store(shop.url, name=name) for name in ("slow", "quick")]
+    claims = []
+    for store in stores:
+        worker = store.register(Entry(limits={}, kinds=["k"], timeouts={}))
+        claims += Claimer(["k"], 25).claim(store, worker, {"q": 1})
+        if store is stores[0]:
+            shop.sql.execute("UPDATE forge.job_workers SET beat_at = '-infinity'")
+            shop.until(store.rescue)
+    failure = Failure(error="E", message="m", traceback="t")
+    made = {
+        "finished": Finished(state="discarded", failure=failure),
+        "again": Again(delay=timedelta(0), failure=failure),
+        "back": GivenBack(),
+    }[outcome]
+
+    assert stores[0].settle([Settled(claim=claims[0], outcome=made)]) == set()
+    assert shop.state(job) == ("running", 2, 0, [])
+
+    completed = Settled(claim=claims[1], outcome=Finished(state="completed"))
+    assert stores[1].settle([completed]) == {job}
+    assert stores[1].settle([completed]) == set()
+    assert shop.state(job) == ("completed", 2, 0, [])
+    for store in stores:
+        store.close()
