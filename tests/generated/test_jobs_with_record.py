@@ -1,5 +1,6 @@
 """A job is written with its record: one statement, both or neither."""
 
+import json
 import signal
 import subprocess
 import sys
@@ -454,14 +455,15 @@ def test_actions_import_without_what_the_user_owns(own_shop):
 
 
 def test_arguments_have_exactly_these_keys_and_come_back(shop, tenant):
-    from forgecore_jobs.arguments import to_json
+    from forgecore_jobs.arguments import encode
     from forgecore_jobs.engine.decode import _CONVERTER
     from shop.gen.actions.product import NotifyNewProductArgs
 
     args = NotifyNewProductArgs(resource_id=uuid.uuid4(), tenant_id=tenant)
 
-    assert set(to_json(args)) == {"resource_id", "tenant_id"}
-    assert _CONVERTER.structure(to_json(args), NotifyNewProductArgs) == args
+    written = json.loads(encode(args))
+    assert set(written) == {"resource_id", "tenant_id"}
+    assert _CONVERTER.structure(written, NotifyNewProductArgs) == args
 
 
 def test_it_all_works_behind_a_pooler(shop, tenant, sql, monkeypatch):

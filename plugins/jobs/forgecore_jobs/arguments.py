@@ -1,10 +1,14 @@
 """Arguments as JSON: what an enqueue writes."""
 
 import json
-from collections.abc import Mapping
+import math
+import re
+from collections.abc import Callable, Mapping
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
+from functools import lru_cache
+from json.encoder import encode_basestring_ascii
 from typing import Any, Final, cast
 from uuid import UUID
 
@@ -19,30 +23,56 @@ LARGEST: Final = 1 << 20
 
 def check(args: object) -> None:
     """Raise EnqueueError for what is no instance of an attrs class with a kind."""
-    kind = getattr(args, "kind", None)
-    if not attrs.has(type(args)) or isinstance(args, type) or not isinstance(kind, str):
+    cls = cast("Any", type(args))
+    if isinstance(args, type) or not _is_of_a_kind(cls):
+        kind = getattr(args, "kind", None)
         what = type(args).__name__ if kind is None else str(kind)
         raise EnqueueError([what], "its arguments are no attrs class with `kind: ClassVar[str]`")
 
 
-def to_json(args: JobArgs) -> dict[str, Any]:
-    """Return the fields of `args`; EnqueueError names the one that cannot be stored."""
-    values: dict[str, Any] = {}
-    for attribute in attrs.fields(cast("Any", type(args))):
-        if not attribute.init:
-            continue
+def encode(args: JobArgs) -> str:
+    """Return the fields of `args` as JSON; EnqueueError names the one that cannot be stored."""
+    cls = cast("Any", type(args))
+    try:
+        # Nearly all arguments are flat; what is doubtful is looked at closely.
+        parts = [
+            f"{key}{_FLAT[type(value := getattr(args, name))](value)}" for name, key in _keys(cls)
+        ]
+    except (KeyError, ValueError):
+        return _encoded_with_care(args)
+    text = f"{{{','.join(parts)}}}"
+    if len(text) > _SURELY_SMALL or _DOUBTFUL.search(text):
+        return _encoded_with_care(args)
+    return text
+
+
+def _encoded_with_care(args: JobArgs) -> str:
+    kind, plain = args.kind, dict[str, object]()
+    for name, _ in _keys(cast("Any", type(args))):
         try:
-            value = _plain(getattr(args, attribute.name))
+            value = _plain(getattr(args, name))
         except TypeError as error:
-            raise EnqueueError([args.kind], f"`{attribute.name}` {error}") from None
+            raise EnqueueError([kind], f"`{name}` {error}") from None
         except RecursionError:
-            raise EnqueueError([args.kind], f"`{attribute.name}` is nested too deeply") from None
+            raise EnqueueError([kind], f"`{name}` is nested too deeply") from None
         if value is not None and (fault := rules.json(value)) is not None:
-            raise EnqueueError([args.kind], f"`{attribute.name}` {fault[1]}")
-        values[attribute.name] = value
-    if (size := len(json.dumps(values))) > LARGEST:
-        raise EnqueueError([args.kind], f"its arguments are {size} bytes, {LARGEST} at most")
-    return values
+            raise EnqueueError([kind], f"`{name}` {fault[1]}")
+        plain[name] = value
+    text = json.dumps(plain, separators=(",", ":"))
+    if len(text) > LARGEST:
+        raise EnqueueError([kind], f"its arguments are {len(text)} bytes, {LARGEST} at most")
+    return text
+
+
+@lru_cache(maxsize=1024)
+def _is_of_a_kind(cls: type[Any]) -> bool:
+    return attrs.has(cls) and isinstance(getattr(cls, "kind", None), str)
+
+
+@lru_cache(maxsize=1024)
+def _keys(cls: type[Any]) -> tuple[tuple[str, str], ...]:
+    """Return the names of a class's fields, and what they are in JSON."""
+    return tuple((one.name, f"{json.dumps(one.name)}:") for one in attrs.fields(cls) if one.init)
 
 
 def _plain(value: object) -> object:
@@ -65,8 +95,35 @@ def _plain(value: object) -> object:
                 raise TypeError("has a key that is no text")
             return {str(key): _plain(item) for key, item in pairs.items()}
         case _ if attrs.has(type(value)):
-            cls = cast("Any", type(value))
-            own = [one.name for one in attrs.fields(cls) if one.init]
-            return {name: _plain(getattr(value, name)) for name in own}
+            keys = _keys(cast("Any", type(value)))
+            return {name: _plain(getattr(value, name)) for name, _ in keys}
         case _:
             raise TypeError(f"of type {type(value).__name__} has no JSON form")
+
+
+def _finite(value: float) -> str:
+    if not math.isfinite(value):
+        raise ValueError
+    return repr(value)
+
+
+def _quoted(value: object) -> str:
+    return f'"{value}"'
+
+
+_FLAT: Final[Mapping[type, Callable[[Any], str]]] = {
+    str: encode_basestring_ascii,
+    int: repr,
+    float: _finite,
+    bool: {True: "true", False: "false"}.__getitem__,
+    type(None): lambda _: "null",
+    UUID: _quoted,
+    Decimal: _quoted,
+    datetime: lambda value: _quoted(value.isoformat()),
+    date: _quoted,
+    time: lambda value: _quoted(value.isoformat()),
+}
+_SURELY_SMALL: Final = 1 << 12
+"""No number in a text of this length is too large for jsonb."""
+_DOUBTFUL: Final = re.compile(r"\\u(?:0000|d)")
+"""A NUL or half a character may be in the text, or a backslash that only looks like it."""

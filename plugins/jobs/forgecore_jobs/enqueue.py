@@ -2,10 +2,12 @@
 
 import functools
 import inspect
+import json
 from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager, nullcontext
 from datetime import datetime
-from typing import Any, Final, LiteralString, ParamSpec, TypeVar, cast
+from typing import Any, LiteralString, ParamSpec, TypeVar, cast
+from uuid import UUID
 
 import psycopg
 from attrs import frozen
@@ -26,29 +28,15 @@ from forgecore.runtime import (
 )
 from forgecore.runtime.errors import translate
 from forgecore.runtime.settings import read_section
-from forgecore_jobs.arguments import check, to_json
+from forgecore_jobs.arguments import check, encode
+from forgecore_jobs.bulk import IDS, Rows
 from forgecore_jobs.job import JobArgs
-from forgecore_jobs.options import DEFAULT_PRIORITY
 from forgecore_jobs.settings import DEFAULT_QUEUE, JobsSettings
 from forgecore_jobs.sql import TABLE, insert_head
 from forgecore_jobs.wiring import Defaults, Wiring, project_wiring
 
 P = ParamSpec("P")
 R = TypeVar("R")
-_COPIED: Final[tuple[LiteralString, ...]] = (
-    *("kind", "queue", "args", "tenant_id", "metadata", "priority", "max_attempts", "timeout"),
-    "backoff",
-)
-_TYPES: Final = (
-    *("bigint", "timestamptz", "text", "text", "jsonb", "uuid", "jsonb", "smallint", "integer"),
-    *("interval", "text"),
-)
-_COPY: Final[LiteralString] = (
-    f"COPY forge.jobs (id, run_at, {', '.join(_COPIED)}) FROM STDIN (FORMAT binary)"
-)
-_IDS: Final = """
-SELECT nextval(pg_get_serial_sequence('forge.jobs', 'id')), now()
-FROM generate_series(1, %s)"""
 _REMEDY = f"the table {TABLE} is not as it must be: run `forgecore migrate up`"
 
 
@@ -126,18 +114,17 @@ def enqueue_many(
     max_attempts: int | None = None,
 ) -> list[int]:
     """Write many jobs by COPY, all or none, and return their ids in the order of `args`."""
-    rows, kinds = _rows(args, Call(queue, run_at, priority, max_attempts))
+    rows = _rows(args, Call(queue, run_at, priority, max_attempts))
     if not rows:
         return []
-    with _named(kinds):
+    with _named(rows.kinds):
         lent = nullcontext(source) if isinstance(source, Connection) else source.borrow()
         with lent as conn, conn.cursor(row_factory=tuple_row) as cursor:
-            given = cursor.execute(_IDS, (len(rows),)).fetchall()
-            with cursor.copy(_COPY) as copy:
-                copy.set_types(_TYPES)
-                for (job_id, now), row in zip(given, rows, strict=True):
-                    copy.write_row((job_id, run_at or now, *row))
-    return [int(job_id) for job_id, _ in given]
+            ids = [row[0] for row in cursor.execute(IDS, (len(rows),)).fetchall()]
+            with cursor.copy(rows.statement) as copy:
+                for text in rows.texts(ids):
+                    copy.write(text)
+    return ids
 
 
 async def enqueue_many_async(
@@ -150,20 +137,19 @@ async def enqueue_many_async(
     max_attempts: int | None = None,
 ) -> list[int]:
     """Write many jobs by COPY, all or none, and return their ids; see `enqueue_many`."""
-    rows, kinds = _rows(args, Call(queue, run_at, priority, max_attempts))
+    rows = _rows(args, Call(queue, run_at, priority, max_attempts))
     if not rows:
         return []
-    with _named(kinds):
+    with _named(rows.kinds):
         lent = nullcontext(source) if isinstance(source, AsyncConnection) else source.borrow()
         async with lent as conn:
             async with conn.cursor(row_factory=tuple_row) as cursor:
-                await cursor.execute(_IDS, (len(rows),))
-                given = await cursor.fetchall()
-                async with cursor.copy(_COPY) as copy:
-                    copy.set_types(_TYPES)
-                    for (job_id, now), row in zip(given, rows, strict=True):
-                        await copy.write_row((job_id, run_at or now, *row))
-    return [int(job_id) for job_id, _ in given]
+                await cursor.execute(IDS, (len(rows),))
+                ids = [row[0] for row in await cursor.fetchall()]
+                async with cursor.copy(rows.statement) as copy:
+                    for text in rows.texts(ids):
+                        await copy.write(text)
+    return ids
 
 
 def enqueues(*kinds: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
@@ -224,28 +210,35 @@ def _insert(args: JobArgs, call: Call) -> tuple[LiteralString, dict[str, object]
 def _values(args: JobArgs, call: Call, wiring: Wiring) -> dict[LiteralString, object]:
     return {
         **columns_of(args.kind, call, wiring),
-        "args": Jsonb(to_json(args)),
-        "tenant_id": getattr(args, "tenant_id", current_tenant_or_none()),
+        "args": encode(args),
+        "tenant_id": _tenant_of(args),
         "metadata": Jsonb(dict(wiring.metadata())),
     }
 
 
-def _rows(args: Iterable[JobArgs], call: Call) -> tuple[list[tuple[object, ...]], tuple[str, ...]]:
-    """Return the rows of a COPY, and the kinds that they are of."""
+def _tenant_of(args: JobArgs) -> UUID | None:
+    tenant: UUID | None = getattr(args, "tenant_id", current_tenant_or_none())
+    return tenant
+
+
+def _rows(args: Iterable[JobArgs], call: Call) -> Rows:
     jobs = list(args)
     for one in jobs:
         check(one)
-    kinds = tuple(dict.fromkeys(one.kind for one in jobs))
+    rows = Rows(tuple(dict.fromkeys(one.kind for one in jobs)))
     if fault := call.fault():
-        raise EnqueueError(kinds, fault)
+        raise EnqueueError(rows.kinds, fault)
     wiring = project_wiring()
-    rows: list[tuple[object, ...]] = []
+    # What plugins add is of the call, and the same for all of them.
+    metadata = json.dumps(dict(wiring.metadata()))
+    heads: dict[tuple[str, UUID | None], str] = {}
     for one in jobs:
-        values = _values(one, call, wiring)
-        if values["priority"] is None:
-            values["priority"] = DEFAULT_PRIORITY
-        rows.append(tuple(values[name] for name in _COPIED))
-    return rows, kinds
+        of = (one.kind, _tenant_of(one))
+        if (head := heads.get(of)) is None:
+            columns = columns_of(one.kind, call, wiring)
+            head = heads[of] = rows.head({**columns, "tenant_id": of[1], "metadata": metadata})
+        rows.add(head, encode(one))
+    return rows
 
 
 def _id(row: TupleRow | None) -> int:

@@ -62,6 +62,7 @@ class Claim(NamedTuple):
     max_attempts: int
     backoff: str | None
     timeout_s: float | None
+    kills: int
     priority: int
     run_at: datetime
     worker_id: int

@@ -31,7 +31,7 @@ SELECT *
 FROM forge.jobs_claim(
     %(worker)s, %(kinds)s::text[], %(max_attempts)s, %(queues)s::text[], %(limits)s::int[],
     %(floor_queues)s::text[], %(floor_priorities)s::smallint[], %(floor_times)s::timestamptz[],
-    %(floor_ids)s::bigint[]
+    %(floor_ids)s::bigint[], %(suspects)s
 )"""
 
 FINISH: Final = """
@@ -84,6 +84,8 @@ FROM forge.jobs
 WHERE worker_id IS NOT NULL
     AND NOT EXISTS (SELECT FROM forge.job_workers WHERE job_workers.id = jobs.worker_id)"""
 
+# Who died so often is discarded by the next to claim it, whose callbacks hear of it; here only
+# if they kill as well.
 RESCUE: Final = """
 WITH job AS (
     SELECT *
@@ -94,12 +96,12 @@ WITH job AS (
     UPDATE forge.jobs AS waiting
     SET worker_id = NULL, started_at = NULL, kills = waiting.kills + 1
     FROM job
-    WHERE waiting.id = job.id AND job.kills + 1 < %(most_kills)s
+    WHERE waiting.id = job.id AND job.kills < %(most_kills)s
     RETURNING waiting.id
 ), gone AS (
     DELETE FROM forge.jobs AS poison
     USING job
-    WHERE poison.id = job.id AND job.kills + 1 >= %(most_kills)s
+    WHERE poison.id = job.id AND job.kills >= %(most_kills)s
     RETURNING poison.*
 ), errors AS (
     INSERT INTO forge.job_errors (job_id, attempt, error, message, traceback)

@@ -536,6 +536,24 @@ def test_who_sleeps_is_woken(shop):
     assert sorted(waits)[2] < 0.1, waits
 
 
+def test_jobs_of_others_do_not_keep_enqueuers_waiting_for_this_worker(shop):
+    one(shop, "note(job.id)")
+    shop.work()
+    asleep = (
+        "SELECT count(*) FROM pg_locks JOIN pg_database ON pg_database.oid = pg_locks.database"
+        " WHERE locktype = 'advisory' AND datname = current_database()"
+    )
+    shop.until(lambda: shop.sql.execute(asleep).fetchone() == (1,))
+    held = 0
+    for _ in range(100):
+        shop.enqueue("nobody_here", queue="notifications")
+        time.sleep(0.02)
+        held += shop.sql.execute(asleep).fetchone()[0]
+
+    # While it is held, every enqueue notifies, and commits that notify wait for each other.
+    assert held < 50
+
+
 def test_without_listening_jobs_are_found_all_the_same(shop):
     one(shop, "note(job.id)")
     shop.work(FORGE_JOBS_LISTEN="false")

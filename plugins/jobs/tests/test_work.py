@@ -1,6 +1,5 @@
 """`forgecore jobs work`: real processes on a real server."""
 
-import json
 import signal
 import sys
 import time
@@ -287,9 +286,41 @@ def test_a_stopped_worker_that_lost_its_lease_finishes_nothing(shop):
     assert shop.state(job)[:2] == ("completed", 2)
 
 
-def test_a_job_that_kills_its_workers_is_given_up(shop):
-    job = shop.enqueue()
+def test_a_job_that_kills_its_workers_is_given_up_and_its_neighbours_are_not(shop):
+    shop.jobs("""
+def told(args, job, error):
+    note(f"{error} {current_tenant()}")
+
+@worker(NotifyNewProductArgs, on_discard=told)
+def notify_new_product(args, job):
+    time.sleep(0.5)
+    os.kill(os.getpid(), 9)
+
+@worker(ReindexProductArgs)
+def reindex_product(args, job):
+    time.sleep(1)
+""")
+    before = shop.enqueue("reindex_product")
+    killer = shop.enqueue()
+    behind = [shop.enqueue("reindex_product") for _ in range(2)]
+
     for _ in range(3):
+        assert shop.work().wait(30) == -signal.SIGKILL
+        shop.sql.execute("UPDATE forge.job_workers SET beat_at = '-infinity'")
+    shop.work()
+    shop.drained(30)
+
+    assert shop.state(killer)[::3] == ("discarded", ["WorkerKilled"])
+    assert shop.notes() == [f"killed its worker 3 times {shop.tenant}"]
+    # The first two times all ran side by side, the third time each by itself.
+    assert [shop.state(job)[0] for job in (before, *behind)] == ["completed"] * 3
+    kills = "SELECT kills FROM forge.jobs_finished WHERE id <> %s ORDER BY id"
+    assert shop.sql.execute(kills, (killer,)).fetchall() == [(2,)] * 3
+
+
+def test_a_job_whose_callback_kills_its_workers_is_given_up_too(shop):
+    job = shop.enqueue()
+    for _ in range(4):
         shop.sql.execute(
             "INSERT INTO forge.job_workers (host, pid, beat_at) VALUES ('x', 1, '-infinity')"
         )
@@ -298,7 +329,7 @@ def test_a_job_that_kills_its_workers_is_given_up(shop):
         )
         rescue(shop)
 
-    assert shop.state(job) == ("discarded", 3, 0, ["WorkerKilled"])
+    assert shop.state(job) == ("discarded", 4, 0, ["WorkerKilled"])
 
 
 def rescue(shop):
@@ -661,7 +692,7 @@ def test_arguments_of_every_kind_come_back():
 
     import attrs
     from forgecore_jobs import worker
-    from forgecore_jobs.arguments import to_json
+    from forgecore_jobs.arguments import encode
     from forgecore_jobs.engine.decode import decode
     from forgecore_jobs.job import Claim
 
@@ -696,8 +727,8 @@ def test_arguments_of_every_kind_come_back():
         ("tenant_id", "backoff", "timeout_s", "priority", "run_at")
     )
     claim = Claim(
-        id=1, kind="every", queue="q", args=json.dumps(to_json(args)), metadata="{}",
-        attempt=1, failures=0, max_attempts=1, worker_id=1, **fields,
+        id=1, kind="every", queue="q", args=encode(args), metadata="{}",
+        attempt=1, failures=0, kills=0, max_attempts=1, worker_id=1, **fields,
     )  # fmt: skip
 
     assert decode(worker(EveryArgs)(lambda args, job: None), claim) == args

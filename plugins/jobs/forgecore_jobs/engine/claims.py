@@ -16,6 +16,8 @@ _TICK_S: Final = 0.002
 _SHORTEST_S: Final = 0.02
 _LONGEST_S: Final = 0.5
 _FAILED_S: Final = 1.0
+_VAIN_S: Final = 0.3
+"""After a wake-up for jobs that are others', so long without asking for the next one."""
 
 
 class ClaimLoop:
@@ -41,6 +43,7 @@ class ClaimLoop:
         self._event = threading.Event()
         self._stopped = False
         self._pause_s = _SHORTEST_S
+        self._awake_until = 0.0
 
     def wake(self) -> None:
         """Look for jobs now."""
@@ -54,9 +57,10 @@ class ClaimLoop:
     def run(self) -> None:
         """Claim until `stop`."""
         while not self._stopped:
+            woken = self._event.is_set()
             self._event.clear()
             try:
-                self._turn()
+                self._turn(woken=woken)
             except psycopg.Error as error:
                 say("warning", "claims.failed", error=str(error).strip())
                 self._event.wait(_FAILED_S)
@@ -64,7 +68,11 @@ class ClaimLoop:
                 say("error", "claims.interrupted", error=repr(error))
                 self._event.wait(_FAILED_S)
 
-    def _turn(self) -> None:
+    def _may_sleep(self) -> bool:
+        is_time = time.monotonic() >= self._awake_until
+        return is_time and self.may_sleep() and not self._store.is_asleep
+
+    def _turn(self, *, woken: bool) -> None:
         wanted = self._slots.wanted()
         found: list[Claim] = []
         if wanted:
@@ -74,12 +82,17 @@ class ClaimLoop:
             self._start(found)
             self._pause_s = _SHORTEST_S
             self._store.wake()
+        elif woken and self._store.is_asleep:
+            # What others enqueue would wait for each other to notify this process in vain.
+            self._store.wake()
+            self._pause_s = _SHORTEST_S
+            self._awake_until = time.monotonic() + _VAIN_S
         # Where every slot is taken, the next to be freed wakes the loop.
         behind = bool(self._claimer.behind & wanted.keys())
         if behind or self._grow():
             # More waits than runs, or claims wait for threads: the next look is near.
             self._hurry(behind)
-        elif not found and self.may_sleep() and not self._store.is_asleep:
+        elif not found and self._may_sleep():
             # Whoever enqueues from now on notifies; whoever did before is found by one more look.
             self._store.sleep()
         else:

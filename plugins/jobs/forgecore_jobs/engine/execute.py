@@ -15,7 +15,7 @@ from forgecore.runtime import AsyncDatabase, Database, acting
 from forgecore_jobs.engine.acks import Acks
 from forgecore_jobs.engine.decode import decode
 from forgecore_jobs.engine.loop import EventLoop
-from forgecore_jobs.engine.outcome import outcome_of
+from forgecore_jobs.engine.outcome import outcome_of, refuse_killer
 from forgecore_jobs.engine.store import Held, Settled, say
 from forgecore_jobs.engine.transaction import AsyncJobTransaction, JobTransaction, LeaseLostError
 from forgecore_jobs.engine.watch import LeaseLost, Run, Watch
@@ -54,6 +54,7 @@ class Runner:
         args: object = None
         try:
             args = decode(worker, claim)
+            refuse_killer(claim)
             with self._around(job):
                 try:
                     run.arm(tx.raw)
@@ -111,6 +112,7 @@ class Runner:
         args: object = None
         try:
             args = decode(worker, claim)
+            refuse_killer(claim)
             with self._around(job):
                 try:
                     run.arm_task()

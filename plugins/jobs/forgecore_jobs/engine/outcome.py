@@ -9,7 +9,7 @@ from dramatiq.errors import Retry
 
 from forgecore_jobs.backoff import RIVER, Backoff
 from forgecore_jobs.engine.decode import ArgumentsError
-from forgecore_jobs.engine.store import say
+from forgecore_jobs.engine.store import MOST_KILLS, say
 from forgecore_jobs.engine.transaction import CompletionUnsureError
 from forgecore_jobs.engine.watch import Cancelled, GraceOver, Run, TimeLimitExceeded
 from forgecore_jobs.job import (
@@ -32,6 +32,16 @@ _LONGEST_TRACEBACK: Final = 16 * 1024
 _LONGEST_MESSAGE: Final = 4 * 1024
 _UNSURE: Final = timedelta(seconds=5)
 _UNREADABLE: Final = timedelta(minutes=1)
+
+
+class WorkerKilled(Exception):  # noqa: N818 -- the name that is kept with the job
+    """The job's worker died so often that the job is likely what kills it."""
+
+
+def refuse_killer(claim: Claim) -> None:
+    """Raise WorkerKilled for a claim that must not run any more; its callbacks hear of that."""
+    if claim.kills >= MOST_KILLS:
+        raise WorkerKilled(f"killed its worker {claim.kills} times")
 
 
 def outcome_of(error: BaseException, worker: Worker[Any], run: Run, job: Job | AsyncJob) -> Outcome:
@@ -72,7 +82,7 @@ def _outcome_of(
         case CompletionUnsureError():
             say("warning", "job.completion_unsure", by=job.log, error=str(error.__cause__))
             return Again(delay=_UNSURE)
-        case Discard() | ArgumentsError():
+        case Discard() | ArgumentsError() | WorkerKilled():
             return _discarded(error, job)
         case _ if isinstance(error, worker.throws):
             return _discarded(error, job)

@@ -35,6 +35,8 @@ LEASE: Final = timedelta(seconds=10)
 
 MOST_KILLS: Final = 3
 """A job whose worker died so often is given up: it is likely what kills them."""
+_SUSPECT_KILLS: Final = 2
+"""A job whose worker died so often runs with no other of its sort, as jobs_claim() has it."""
 
 
 @frozen(kw_only=True)
@@ -69,17 +71,29 @@ class Held:
 
     def __init__(self) -> None:
         self._ids: set[tuple[int, int]] = set()
+        self._suspects: set[tuple[int, int]] = set()
         self._turn = threading.Lock()
+
+    @property
+    def has_suspect(self) -> bool:
+        """Whether one of them is suspected to kill its workers."""
+        return bool(self._suspects)
 
     def add(self, claims: Iterable[Claim]) -> None:
         """Note claims."""
         with self._turn:
-            self._ids.update((claim.id, claim.attempt) for claim in claims)
+            for claim in claims:
+                self._ids.add((claim.id, claim.attempt))
+                if claim.kills >= _SUSPECT_KILLS:
+                    self._suspects.add((claim.id, claim.attempt))
 
     def discard(self, claims: Iterable[Claim]) -> None:
         """Forget claims that are settled, given back or lost."""
         with self._turn:
-            self._ids.difference_update((claim.id, claim.attempt) for claim in claims)
+            gone = [(claim.id, claim.attempt) for claim in claims]
+            self._ids.difference_update(gone)
+            if self._suspects:
+                self._suspects.difference_update(gone)
 
     def ids(self) -> tuple[list[int], list[int]]:
         """Return the ids, and the attempt of each."""
@@ -204,6 +218,7 @@ class Store:
             "floor_priorities": _array(level.priority for level in levels),
             "floor_times": _array(level.time.isoformat() for level in levels),
             "floor_ids": _array(level.id for level in levels),
+            "suspects": not self._held.has_suspect,
         }
         with self._turn:
             if self._doubtful:
@@ -216,7 +231,7 @@ class Store:
             rows = self._execute(sql.CLAIM, params)
             self._doubtful = False
             # An update returns its rows in no particular order: priority, run_at, id.
-            rows.sort(key=lambda row: (row[11], row[12], row[0]))
+            rows.sort(key=lambda row: (row[12], row[13], row[0]))
             claims = [Claim._make((*row, worker)) for row in rows]
             self._held.add(claims)
         return claims

@@ -32,6 +32,8 @@ COMMENT ON COLUMN forge.jobs.max_attempts IS 'Null until the first claim: what [
 
 -- Future rows are no hindrance: run_at is part of the index, and each priority is asked for.
 CREATE INDEX jobs_due_idx ON forge.jobs (queue, priority, run_at, id);
+-- Those whose worker died under them twice; hardly ever are there any.
+CREATE INDEX jobs_suspect_idx ON forge.jobs (id) WHERE kills >= 2;
 
 -- Finished jobs are only ever inserted here, and dropped by the day: one partition for each
 -- state and day, so that each state is kept as long as it should be.
@@ -163,11 +165,12 @@ CREATE FUNCTION forge.jobs_claim(
     floor_queues text[],
     floor_priorities smallint[],
     floor_times timestamptz[],
-    floor_ids bigint[]
+    floor_ids bigint[],
+    suspects boolean
 ) RETURNS TABLE (
     id bigint, kind text, queue text, args text, tenant_id uuid, metadata text,
     attempt integer, failures integer, max_attempts integer, backoff text, timeout_s float8,
-    priority smallint, run_at timestamptz
+    kills integer, priority smallint, run_at timestamptz
 )
 LANGUAGE plpgsql
 SET enable_seqscan = off
@@ -184,6 +187,18 @@ DECLARE
         EXCEPT
         SELECT pause.name FROM forge.job_pauses AS pause WHERE pause.what = 'kind'
     );
+    -- One of them at a time in a process: the next death counts for the guilty one alone.
+    suspect bigint := CASE WHEN suspects THEN (
+        SELECT job.id
+        FROM forge.jobs AS job
+        WHERE job.kills >= 2
+            AND job.queue = ANY (queues)
+            AND job.run_at <= now()
+            AND job.worker_id IS NULL
+            AND job.kind = ANY (known)
+        ORDER BY job.id
+        LIMIT 1
+    ) END;
 BEGIN
     RETURN QUERY
     WITH found AS MATERIALIZED (
@@ -210,6 +225,7 @@ BEGIN
                     AND job.worker_id IS NULL
                     AND job.attempt < 2000000000
                     AND job.kind = ANY (known)  -- another process may know the others
+                    AND (job.kills < 2 OR job.id = suspect)
                 ORDER BY job.run_at, job.id
                 FOR NO KEY UPDATE SKIP LOCKED
             ) AS waiting
@@ -240,7 +256,7 @@ BEGIN
         job.id, job.kind, job.queue, job.args::text, job.tenant_id, job.metadata::text,
         job.attempt, job.failures, job.max_attempts, job.backoff,
         CASE WHEN job.timeout IS NOT NULL THEN least(extract(epoch FROM job.timeout), 1e9) END::float8,
-        job.priority, job.run_at;
+        job.kills, job.priority, job.run_at;
 END
 $$;
 
