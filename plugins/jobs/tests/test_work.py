@@ -743,3 +743,28 @@ def test_the_worker_leaves_no_process_behind(shop):
     assert worker.wait(15) == 0
     _, alive = psutil.wait_procs(children, timeout=5)
     assert alive == []
+
+
+@pytest.mark.parametrize("delay", [0.1, 0.5, 1.0, 1.5])
+def test_a_worker_that_is_stopped_while_it_starts_leaves_no_process_behind(shop, delay):
+    parent = shop.worker("--processes", "2")
+    time.sleep(delay)
+    family = psutil.Process(parent.pid).children(recursive=True)
+    parent.send_signal(signal.SIGTERM)
+
+    assert parent.wait(20) in {0, -signal.SIGTERM}
+    _, alive = psutil.wait_procs(family, timeout=10)
+    assert alive == []
+    assert "Traceback" not in shop.log()
+
+
+def test_four_processes_run_every_job_once_and_share_no_connection(shop):
+    shop.jobs(both(reindex="note(os.getpid())"))
+    jobs = [shop.enqueue("reindex_product") for _ in range(400)]
+    parent = shop.worker("--processes", "4")
+    shop.drained(30)
+    parent.send_signal(signal.SIGTERM)
+
+    assert parent.wait(20) == 0
+    assert len(shop.notes()) == 400
+    assert {shop.state(job)[:2] for job in jobs[::40]} == {("completed", 1)}

@@ -42,7 +42,8 @@ class Acks:
     def put(self, settled: Settled) -> None:
         """Hand an outcome over; it is written within milliseconds."""
         self._waiting.append(settled)
-        self._wake.set()
+        if not self._wake.is_set():
+            self._wake.set()
 
     def stop(self, timeout_s: float) -> int:
         """Write what is left and end the thread; return how many outcomes could not be written."""

@@ -93,7 +93,7 @@ class Run:
         """End it: what comes too late is not raised any more."""
         with self._lock:
             self._armed = False
-            if self._task is None and self._thread:
+            if self.reason is not None and self._task is None and self._thread:
                 _raise_in(self._thread, None)
 
     def interrupt(self, reason: Interruption) -> bool:
