@@ -32,11 +32,22 @@ HERE = Path(__file__).parent
 PEERS = HERE.parent / ".venv-bench"
 OWN = ("forgecore", "forgecore-async", "forgecore-tx")
 OTHERS = (
-    *("pgqueuer", "oban", "procrastinate", "chancy", "dramatiq-postgres"),
+    *("pgqueuer", "pgqueuer-default", "oban", "procrastinate", "chancy", "awa"),
+    *("dramatiq-postgres", "iddqueue"),
     *("dramatiq-memory", "dramatiq-redis", "dramatiq-rabbitmq"),
 )
-SLOTS = {"forgecore": 200, "forgecore-async": 200, "forgecore-tx": 8, "pgqueuer": 100, "oban": 100}
-SLOW = {"procrastinate": 4000, "chancy": 4000, "dramatiq-postgres": 6000, "forgecore-tx": 6000}
+SLOTS = {
+    "forgecore": 200,
+    "forgecore-async": 200,
+    "forgecore-tx": 8,
+    "pgqueuer": 100,
+    "oban": 100,
+    "awa": 200,
+}
+SLOW = {
+    **{"procrastinate": 4000, "chancy": 4000, "pgqueuer-default": 4000, "forgecore-tx": 6000},
+    **{"dramatiq-postgres": 4000, "iddqueue": 1000, "dramatiq-rabbitmq": 4000},
+}
 SCHEMA = """
 [resource]
 name = "Product"
@@ -72,6 +83,20 @@ def tx_noop(args: TxNoopArgs, job: Job) -> None:
     job.tx.execute("SELECT 1")
     bench_hook.run(job.metadata.get("n"))
 """
+ASLEEP = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'"
+BESIDE = {
+    "nothing": "",
+    "a held snapshot": "",
+    "200,000 future jobs": """
+        INSERT INTO forge.jobs (kind, args, run_at)
+        SELECT 'k', '{}', now() + interval '1 day' FROM generate_series(1, 200000)""",
+    "10 million finished jobs": """
+        INSERT INTO forge.jobs_finished (
+            id, run_at, enqueued_at, attempt, failures, kills, priority, state, kind, queue, args, metadata
+        )
+        SELECT n, now(), now(), 1, 0, 0, 5, 'completed', 'k', 'default', '{}', '{}'
+        FROM generate_series(1, 10000000) AS n""",
+}
 SETTINGS = {"shared_buffers": "512MB", "max_wal_size": "8GB"}
 
 
@@ -80,7 +105,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--jobs", type=int, default=20_000)
     parser.add_argument("--only", default=",".join((*OWN, *OTHERS)))
-    parser.add_argument("--parts", default="drain,latency,bulk,writers,snapshot")
+    parser.add_argument("--parts", default="drain,latency,bulk,writers,claims")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         bench = Bench(Path(folder), options)
@@ -221,8 +246,8 @@ class Bench:
         if part == "writers":
             yield from self._writers()
             return
-        if part == "snapshot":
-            yield "forgecore", self._snapshot()
+        if part == "claims":
+            yield from self._claims_beside()
             return
         for name in names:
             count = min(self.options.jobs, SLOW.get(name, self.options.jobs))
@@ -233,7 +258,9 @@ class Bench:
             }[part]
             if part == "latency" and name == "dramatiq-memory":
                 continue
-            if part == "bulk" and name in {"forgecore-async", "forgecore-tx", "dramatiq-memory"}:
+            if part == "bulk" and name in {
+                *("forgecore-async", "forgecore-tx", "dramatiq-memory", "pgqueuer-default"),
+            }:
                 continue
             if (told := self._measure(part, name, arguments)) is not None:
                 yield name, told
@@ -274,13 +301,28 @@ class Bench:
             ("worker asleep", True, True),
         ):
             url = self._own_database()
-            with psycopg.connect(url, autocommit=True) as conn:
-                if not wake:
+            if not wake:
+                with psycopg.connect(url, autocommit=True) as conn:
                     conn.execute("ALTER TABLE forge.jobs DISABLE TRIGGER jobs_wake")
-                if sleeper:
-                    conn.execute("LISTEN forge_jobs")
-                    conn.execute("SELECT pg_advisory_lock_shared(1718579831, 1)")
+            with self._worker(url) if sleeper else contextlib.nullcontext():
                 yield name, {"commits_s": self._pgbench(url, script)}
+
+    @contextlib.contextmanager
+    def _worker(self, url: str) -> Iterator[None]:
+        """`jobs work`, which has no worker for these jobs and so goes to sleep."""
+        child = subprocess.Popen(
+            [sys.executable, "-m", "forgecore", "jobs", "work"],
+            cwd=self.project, env={**self.env, "FORGE_DATABASE_URL": url},
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        try:
+            with psycopg.connect(url, autocommit=True) as conn:
+                while not conn.execute(ASLEEP).fetchone()[0]:  # type: ignore[index]
+                    time.sleep(0.1)
+            yield
+        finally:
+            child.terminate()
+            child.wait(30)
 
     def _pgbench(self, url: str, script: Path) -> int:
         done = subprocess.run(
@@ -291,33 +333,38 @@ class Bench:
         (line,) = [one for one in done.stdout.splitlines() if one.startswith("tps")]
         return round(float(line.split()[2]))
 
-    def _snapshot(self) -> dict[str, Any]:
-        """Claims of 100, first and last, while 60,000 jobs drain under a held snapshot."""
+    def _claims_beside(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Claims of 100, the first 40 and the last 40 of 60,000 jobs, beside what slows peers."""
+        for name, before in BESIDE.items():
+            url = self._own_database()
+            with psycopg.connect(url, autocommit=True) as conn:
+                if before:
+                    conn.execute(before.encode())
+                conn.execute(
+                    "INSERT INTO forge.jobs (kind, args) SELECT 'k', '{}' FROM generate_series(1, 60000)"
+                )
+                conn.execute("VACUUM ANALYZE forge.jobs")
+            with psycopg.connect(url) as holder:
+                if name == "a held snapshot":
+                    holder.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+                    holder.execute("SELECT count(*) FROM forge.jobs")
+                yield name, self._claim_all(url)
+
+    def _claim_all(self, url: str) -> dict[str, Any]:
         from forgecore_jobs.engine.floors import Claimer
         from forgecore_jobs.engine.store import Entry, Settled, Store
         from forgecore_jobs.job import Finished
 
-        url = self._own_database()
-        with psycopg.connect(url, autocommit=True) as conn:
-            conn.execute(
-                "INSERT INTO forge.jobs (kind, args) SELECT 'k', '{}' FROM generate_series(1, 60000)"
-            )
-            conn.execute("VACUUM ANALYZE forge.jobs")
         store = Store(url, name="bench", prepare=True)
         worker = store.register(Entry(limits={}, kinds=["k"], timeouts={}))
         claimer, spent = Claimer(["k"], 25), []
-        with psycopg.connect(url) as holder:
-            holder.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-            holder.execute("SELECT count(*) FROM forge.jobs")
-            while True:
-                start = time.perf_counter()
-                claims = claimer.claim(store, worker, {"default": 100})
-                spent.append((time.perf_counter() - start) * 1e3)
-                if not claims:
-                    break
-                store.settle(
-                    [Settled(claim=c, outcome=Finished(state="completed")) for c in claims]
-                )
+        while True:
+            start = time.perf_counter()
+            claims = claimer.claim(store, worker, {"default": 100})
+            spent.append((time.perf_counter() - start) * 1e3)
+            if not claims:
+                break
+            store.settle([Settled(claim=c, outcome=Finished(state="completed")) for c in claims])
         store.close()
         return {
             "first_ms": round(statistics.median(spent[1:41]), 2),
@@ -377,7 +424,7 @@ def report(found: dict[tuple[str, str], list[dict[str, Any]]], options: argparse
         ("latency", "From commit to start, 50 jobs a second", ("p50_ms", "p99_ms")),
         ("bulk", "10,000 jobs in one call", ("jobs_s", "wal_b")),
         ("writers", "Sixteen writers, commits a second", ("commits_s",)),
-        ("snapshot", "Claim of 100 under a held snapshot, 60,000 jobs", ("first_ms", "last_ms")),
+        ("claims", "Claims of 100 while 60,000 jobs drain, beside", ("first_ms", "last_ms")),
     ):
         rows = {name: told for (one, name), told in found.items() if one == part}
         if rows:
@@ -410,7 +457,9 @@ def ratios(found: dict[tuple[str, str], list[dict[str, Any]]]) -> Iterator[str]:
         ("bulk / pgqueuer (goal 3)", ("bulk", "forgecore", "jobs_s"), ("bulk", "pgqueuer", "jobs_s")),
         ("16 writers, worker awake / no wake-up (goal 0.85)", ("writers", "worker awake", "commits_s"), ("writers", "no wake-up", "commits_s")),
         ("16 writers, worker asleep / no wake-up (goal 0.85)", ("writers", "worker asleep", "commits_s"), ("writers", "no wake-up", "commits_s")),
-        ("held snapshot, last claim / first (goal at most 1.2)", ("snapshot", "forgecore", "last_ms"), ("snapshot", "forgecore", "first_ms")),
+        ("held snapshot, last claim / first (goal at most 1.2)", ("claims", "a held snapshot", "last_ms"), ("claims", "a held snapshot", "first_ms")),
+        ("claim beside 10 million finished jobs / beside nothing", ("claims", "10 million finished jobs", "first_ms"), ("claims", "nothing", "first_ms")),
+        ("claim beside 200,000 future jobs / beside nothing", ("claims", "200,000 future jobs", "first_ms"), ("claims", "nothing", "first_ms")),
     )  # fmt: skip
     for title, above, below in wanted:
         up, down = of(*above), of(*below)

@@ -144,14 +144,20 @@ def produce(push: Callable[[int], None], queue: Any) -> None:
     queue.put(sent)
 
 
+def late(producer: Callable[[Any], None], queue: Any) -> None:
+    time.sleep(3)
+    producer(queue)
+
+
 def follow(producer: Callable[[Any], None]) -> None:
     """Run the enqueuing process; report when every job has started."""
 
+    # Forked before there are threads; it waits until the worker listens.
+    queue: Any = multiprocessing.get_context("fork").Queue()
+    child = multiprocessing.get_context("fork").Process(target=late, args=(producer, queue))
+    child.start()
+
     def wait() -> None:
-        time.sleep(2)
-        queue: Any = multiprocessing.get_context("fork").Queue()
-        child = multiprocessing.get_context("fork").Process(target=producer, args=(queue,))
-        child.start()
         sent = queue.get()
         end = time.time() + 10
         while len(starts) < JOBS and time.time() < end:
@@ -196,6 +202,7 @@ def forgecore() -> None:
 
         one = module.SyncNoopArgs(UUID(ARGS["resource_id"]), UUID(ARGS["tenant_id"]))
         with connect() as db:
+            enqueue_many(db, [one] * 10)
             meter.start()
             enqueue_many(db, [one] * JOBS)
             meter.stop()
@@ -248,6 +255,7 @@ def pgqueuer() -> None:
         queries = Queries(AsyncpgDriver(await asyncpg.connect(url)))
         await queries.install()
         if MODE == "bulk":
+            await queries.enqueue(["noop"] * 10, [body] * 10, [0] * 10)
             meter.start()
             await queries.enqueue(["noop"] * JOBS, [body] * JOBS, [0] * JOBS)
             meter.stop()
@@ -262,7 +270,8 @@ def pgqueuer() -> None:
                 count = min(1000, JOBS - start)
                 await queries.enqueue(["noop"] * count, [body] * count, [0] * count)
             prepare(url)
-            await worker.qm.run(mode=QueueExecutionMode.drain, batch_size=EXTRA)
+            more = {} if PEER == "pgqueuer-default" else {"batch_size": EXTRA}
+            await worker.qm.run(mode=QueueExecutionMode.drain, **more)
             until_empty(url, "SELECT count(*) FROM pgqueuer")
 
         def producer(queue: Any) -> None:
@@ -290,6 +299,7 @@ def procrastinate() -> None:
         async with app.open_async():
             await app.schema_manager.apply_schema_async()
             if MODE == "bulk":
+                await noop.batch_defer_async(*[ARGS] * 10)
                 meter.start()
                 await noop.batch_defer_async(*[ARGS] * JOBS)
                 meter.stop()
@@ -340,6 +350,7 @@ def oban() -> None:
         slots = EXTRA if MODE == "drain" else 10
         client = Oban(pool=pool, queues={} if MODE == "bulk" else {"default": slots})
         if MODE == "bulk":
+            await client.enqueue_many([Noop.new(dict(ARGS)) for _ in range(10)])
             meter.start()
             await client.enqueue_many([Noop.new(dict(ARGS)) for _ in range(JOBS)])
             meter.stop()
@@ -427,36 +438,96 @@ async def chancy_job(n: int = 0) -> None:
     run(n)
 
 
+def awa() -> None:
+    import dataclasses
+
+    from awa import AsyncClient, Client
+
+    url = fresh()
+    kind = dataclasses.make_dataclass("Noop", ["resource_id", "tenant_id"])
+    kind.__module__ = __name__
+
+    def producer(queue: Any) -> None:
+        other = Client(url)
+        produce(lambda n: other.insert(kind(str(n), "")) and None, queue)
+
+    if MODE == "latency":
+        follow(producer)
+
+    async def main() -> None:
+        client = AsyncClient(url)
+        await client.migrate()
+        await client.install_queue_storage()
+        jobs = [kind(**ARGS) for _ in range(JOBS)]
+        if MODE == "bulk":
+            await client.enqueue_many_copy(jobs[:10])
+            meter.start()
+            await client.enqueue_many_copy(jobs)
+            meter.stop()
+
+        @client.task(kind, queue="default")
+        async def noop(job: Any) -> None:
+            run(job.args.resource_id)
+
+        if MODE == "drain":
+            await client.enqueue_many_copy(jobs)
+            prepare(url)
+            await client.start([("default", EXTRA)])
+            while True:
+                stats = [one for one in await client.queue_stats() if one.queue == "default"]
+                if seen >= JOBS and not sum(one.available + one.running for one in stats):
+                    meter.stop()
+                await asyncio.sleep(0.01)
+
+        await client.start([("default", 10)])
+        await asyncio.sleep(600)
+
+    asyncio.run(main())
+
+
 def _dramatiq(
-    broker: Any, left: Callable[[], object], fill: Callable[[Any], None] | None = None
+    make: Callable[[], Any],
+    left: Callable[[Any], object],
+    fill: Callable[[Any, list[Any]], None] | None = None,
 ) -> None:
     import dramatiq
     from dramatiq.worker import Worker
 
+    broker = make()
     broker.emit_after("process_boot")
 
     @dramatiq.actor(broker=broker, actor_name="noop", queue_name="default")
     def noop(n: int = 0, **_rest: Any) -> None:
         run(n)
 
-    with contextlib.suppress(NotImplementedError, Exception):
+    def send(count: int) -> None:
+        messages = [noop.message(**ARGS) for _ in range(count)]
+        if fill:
+            fill(broker, messages)
+            return
+        for message in messages:
+            broker.enqueue(message)
+
+    with contextlib.suppress(NotImplementedError):
         broker.flush_all()
     if MODE == "bulk":
         meter.start()
-        for _ in range(JOBS):
-            noop.send(**ARGS)
+        send(JOBS)
         meter.stop()
     if MODE == "drain":
-        if fill:
-            fill(noop)
-        else:
-            for _ in range(JOBS):
-                noop.send(**ARGS)
+        send(JOBS)
     else:
-        follow(lambda queue: produce(lambda n: noop.send(n=n) and None, queue))
+
+        def producer(queue: Any) -> None:
+            # Connections do not outlive a fork.
+            other = make()
+            other.declare_queue("default")
+            produce(lambda n: other.enqueue(noop.message(n=n)) and None, queue)
+
+        follow(producer)
     Worker(broker, worker_timeout=100, worker_threads=8).start()
     if MODE == "drain":
-        while seen < JOBS or left():
+        while seen < JOBS or left(broker):
             time.sleep(0.01)
         meter.stop()
     time.sleep(600)
@@ -465,48 +536,88 @@ def _dramatiq(
 def dramatiq_memory() -> None:
     from dramatiq.brokers.stub import StubBroker
 
-    _dramatiq(StubBroker(), lambda: False)
+    _dramatiq(StubBroker, lambda _: False)
 
 
 def dramatiq_redis() -> None:
     from dramatiq.brokers.redis import RedisBroker
 
-    broker = RedisBroker(url=os.environ["BENCH_REDIS"])
-    _dramatiq(broker, lambda: broker.do_qsize("default"))
+    _dramatiq(
+        lambda: RedisBroker(url=os.environ["BENCH_REDIS"]), lambda one: one.do_qsize("default")
+    )
 
 
 def dramatiq_rabbitmq() -> None:
     from dramatiq.brokers.rabbitmq import RabbitmqBroker
 
-    broker = RabbitmqBroker(url=os.environ["BENCH_AMQP"])
-    _dramatiq(broker, lambda: broker.get_queue_message_counts("default")[0])
+    _dramatiq(
+        lambda: RabbitmqBroker(url=os.environ["BENCH_AMQP"]),
+        lambda one: one.get_queue_message_counts("default")[0],
+    )
 
 
 def dramatiq_postgres() -> None:
     from dramatiq_postgres import PostgresBroker, generate_init_sql
+    from psycopg.types.json import Jsonb
+    from psycopg_pool import ConnectionPool
 
     url = fresh()
     prepare(url, generate_init_sql())
-    broker = PostgresBroker(url=url, results=False)
-
-    def fill(actor: Any) -> None:
-        actor.send(**ARGS)
-        text = """
-            INSERT INTO dramatiq.queue (message_id, queue_name, state, message)
-            SELECT u, queue_name, state, jsonb_set(message, '{message_id}', to_jsonb(u::text))
-            FROM (SELECT gen_random_uuid() AS u, q.* FROM dramatiq.queue AS q, generate_series(2, %s)) AS x"""
-        prepare(url, text, (JOBS,))
-
-    conn = psycopg.connect(url, autocommit=True)
+    # Its own reading of an address loses the socket's folder.
     _dramatiq(
-        broker,
-        lambda: conn.execute(
-            "SELECT count(*) FROM dramatiq.queue WHERE state::text <> 'done'"
-        ).fetchone()[0],
+        lambda: PostgresBroker(
+            pool=ConnectionPool(url, min_size=1, max_size=16, open=True), results=False
+        ),
+        counter(url, "SELECT count(*) FROM dramatiq.queue WHERE state IN ('queued', 'consumed')"),
+        # It has no call for many.
+        lambda broker, messages: (
+            many(
+                broker,
+                "queue_name, message_id, state, message, available_at",
+                "queued",
+                messages,
+                Jsonb,
+            )
+            if MODE == "drain"
+            else [broker.enqueue(message) for message in messages] and None
+        ),
+    )
+
+
+def many(broker: Any, columns: str, state: str, messages: list[Any], jsonb: Any) -> None:
+    with broker.pool.connection() as conn, conn.cursor() as cursor:
+        cursor.executemany(
+            f"INSERT INTO dramatiq.queue ({columns}) VALUES ('default', %s, %s, %s, now())",
+            [(one.message_id, state, jsonb(one.asdict())) for one in messages],
+        )
+
+
+def iddqueue() -> None:
+    from iddqueue import PostgresBroker, generate_init_sql
+    from psycopg_pool import ConnectionPool
+
+    url = fresh()
+    prepare(url, generate_init_sql())
+
+    def fill(broker: Any, messages: list[Any]) -> None:
+        for start in range(0, len(messages), 1000):
+            broker.enqueue_many(messages[start : start + 1000])
+
+    _dramatiq(
+        lambda: PostgresBroker(
+            pool=ConnectionPool(url, min_size=1, max_size=16, open=True), results=False
+        ),
+        counter(url, "SELECT count(*) FROM dramatiq.queue WHERE state IN ('queued', 'consumed')"),
         fill,
     )
 
 
+def counter(url: str, query: str) -> Callable[[Any], int]:
+    conn = psycopg.connect(url, autocommit=True)
+    return lambda _: int(conn.execute(query).fetchone()[0])
+
+
 if __name__ == "__main__":
     name = PEER.replace("-", "_")
-    forgecore() if name.startswith("forgecore") else globals()[name]()
+    system = name.removesuffix("_default")
+    forgecore() if name.startswith("forgecore") else globals()[system]()
