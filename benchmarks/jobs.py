@@ -45,8 +45,13 @@ SLOTS = {
     "awa": 200,
 }
 SLOW = {
-    **{"procrastinate": 4000, "chancy": 4000, "pgqueuer-default": 4000, "forgecore-tx": 6000},
-    **{"dramatiq-postgres": 4000, "iddqueue": 1000, "dramatiq-rabbitmq": 4000},
+    "procrastinate": 4000,
+    "chancy": 4000,
+    "pgqueuer-default": 4000,
+    "forgecore-tx": 6000,
+    "dramatiq-postgres": 4000,
+    "iddqueue": 1000,
+    "dramatiq-rabbitmq": 4000,
 }
 SCHEMA = """
 [resource]
