@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+import uuid
 from pathlib import Path
 
 import pytest
@@ -112,6 +113,15 @@ def test_the_tutorial_and_the_how_to_run_as_they_stand(project):
         )
     finally:
         project.run("db", "stop")
+
+
+@pytest.mark.parametrize("page", ["howto/unique-jobs.md"])
+def test_how_tos_of_jobs_run_as_they_stand(project, server, page):
+    name = f"docs_{uuid.uuid4().hex[:8]}"
+    project.url = server.database(name)
+    project.write("forge.toml", '[project]\nname = "shop"\nplugins = ["jobs", "scaffold"]\n')
+    Page(project).run(page)
+    server.drop(name)
 
 
 def test_the_schema_of_the_readme_builds(project):

@@ -8,6 +8,7 @@ from forgecore_jobs.enqueue import (
     enqueues,
 )
 from forgecore_jobs.job import AsyncJob, Cancel, Discard, Job, JobArgs, Snooze
+from forgecore_jobs.unique import Unique
 from forgecore_jobs.worker import Worker, worker
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "Job",
     "JobArgs",
     "Snooze",
+    "Unique",
     "Worker",
     "enqueue",
     "enqueue_async",

@@ -15,11 +15,16 @@ CODES: Final[Mapping[str, str]] = {
     "jobs/bad-kind": "A kind whose name cannot be one.",
     "jobs/duplicate-kind": "A kind that two resources name, or one event twice.",
     "jobs/unknown-queue": "A queue that [jobs.queues] does not have.",
+    "jobs/bad-condition": "An only_if_changed on no update hook, or of what the resource has not.",
+    "jobs/bad-unique": "A unique key over arguments that a hook's jobs do not have.",
     "jobs/cascade": "A cascade that would delete past after_delete hooks.",
     "jobs/no-worker": "A kind that no function under resources/ runs; the build goes on.",
 }
 """The codes of this plugin's diagnostics."""
 
+
+ARGUMENTS: Final = ("resource_id", "tenant_id")
+"""The arguments of every hook's jobs."""
 
 _STUB: Final = frozenset({"worker", "str", "self"})
 """What a worker's module or the class of all workers uses: the name would hide it."""
@@ -87,6 +92,36 @@ def unknown_queues(
             suggestion = near(one.hook.queue, queues)
             span = ctx.span(one.hook, "queue")
             yield Diagnostic("jobs/unknown-queue", span, text, suggestion)
+
+
+def bad_conditions(ctx: CheckContext, hooks: Sequence[Declared]) -> Iterator[Diagnostic]:
+    """Report conditions that no statement could decide."""
+    for one in hooks:
+        names = one.hook.only_if_changed
+        span = ctx.span(one.hook, "only_if_changed")
+        if names and one.event != "after_update":
+            text = f"`only_if_changed` belongs to after_update: {one.event} changes nothing"
+            yield Diagnostic("jobs/bad-condition", span, text)
+            continue
+        are_unread = any(path[0] in {"fields", "relations"} for path in one.resource.unread)
+        known = [field.name for field in one.resource.fields]
+        known += [relation.name for relation in one.resource.relations]
+        for name in names:
+            if name not in known and not are_unread:
+                text = f"{one.resource.name} has no field or relation `{name}`"
+                yield Diagnostic("jobs/bad-condition", span, text, near(name, known))
+
+
+def bad_uniques(ctx: CheckContext, hooks: Sequence[Declared]) -> Iterator[Diagnostic]:
+    """Report unique keys over arguments that are not there."""
+    for one in hooks:
+        if one.hook.unique is None:
+            continue
+        for name in one.hook.unique.by:
+            if name not in ARGUMENTS:
+                text = f"a hook's jobs have no argument `{name}`: {', '.join(ARGUMENTS)}"
+                span = ctx.span(one.hook.unique, "by")
+                yield Diagnostic("jobs/bad-unique", span, text, near(name, ARGUMENTS))
 
 
 def cascades(ctx: CheckContext) -> Iterator[Diagnostic]:

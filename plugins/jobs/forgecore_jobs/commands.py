@@ -28,7 +28,7 @@ from forgecore_jobs.engine.decode import ArgumentsError, structured
 from forgecore_jobs.engine.discover import WorkersError, find_workers
 from forgecore_jobs.engine.logs import configure_logs
 from forgecore_jobs.engine.processes import run_processes
-from forgecore_jobs.enqueue import Call, columns_of
+from forgecore_jobs.insert import Call, columns_of
 from forgecore_jobs.operate import STATES, Filter, Row
 from forgecore_jobs.settings import JobsSettings
 from forgecore_jobs.tables import migrations
@@ -177,7 +177,7 @@ def enqueue(  # noqa: PLR0917 -- click passes options by name
     max_attempts: int | None,
     as_json: bool,
 ) -> None:
-    """Write a job by hand and print its id.
+    """Write a job by hand and print its id, or that of the job that it is the same as.
 
     Example: forgecore jobs enqueue send_mail --args '{"user_id": 1}'
     """
@@ -190,12 +190,13 @@ def enqueue(  # noqa: PLR0917 -- click passes options by name
     values = cast("dict[str, Any]", args)
     if tenant is None and isinstance(values.get("tenant_id"), str):
         tenant = _uuid(values["tenant_id"])
-    columns = columns_of(kind, Call(queue, run_at, priority, max_attempts), project_wiring())
+    wiring = project_wiring()
+    columns = columns_of(kind, Call(queue, run_at, priority, max_attempts), wiring)
     columns |= {"args": Jsonb(values), "tenant_id": tenant}
     if fault := _fault_of_job(kind, values, columns):
         raise click.ClickException(fault)
     with _connected() as conn:
-        job_id = operate.enqueued(conn, columns)
+        job_id = operate.enqueued(conn, columns, wiring.unique_of(kind))
     click.echo(_json({"id": job_id}) if as_json else job_id)
 
 

@@ -3,14 +3,14 @@
 import functools
 import inspect
 import json
-from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Generator, Iterable
 from contextlib import contextmanager, nullcontext
 from datetime import datetime
-from typing import Any, LiteralString, ParamSpec, TypeVar, cast
+from typing import Any, Final, LiteralString, ParamSpec, TypeVar, cast
 from uuid import UUID
 
+import attrs
 import psycopg
-from attrs import frozen
 from psycopg import AsyncConnection, Connection
 from psycopg.rows import TupleRow, tuple_row
 from psycopg.types.json import Jsonb
@@ -24,44 +24,19 @@ from forgecore.runtime import (
     SuppressedError,
     Transaction,
     current_tenant_or_none,
-    rules,
 )
 from forgecore.runtime.errors import translate
-from forgecore.runtime.settings import read_section
 from forgecore_jobs.arguments import check, encode
 from forgecore_jobs.bulk import IDS, Rows
+from forgecore_jobs.insert import Call, columns_of, insert_of
 from forgecore_jobs.job import JobArgs
-from forgecore_jobs.settings import DEFAULT_QUEUE, JobsSettings
-from forgecore_jobs.sql import TABLE, insert_head
-from forgecore_jobs.wiring import Defaults, Wiring, project_wiring
+from forgecore_jobs.sql import TABLE
+from forgecore_jobs.unique import Unique
+from forgecore_jobs.wiring import Wiring, project_wiring
 
 P = ParamSpec("P")
 R = TypeVar("R")
-_REMEDY = f"the table {TABLE} is not as it must be: run `forgecore migrate up`"
-
-
-@frozen
-class Call:
-    """What a call says of its jobs; None is left to the kind's hook, or to [jobs]."""
-
-    queue: str | None
-    run_at: datetime | None
-    priority: int | None
-    max_attempts: int | None
-
-    def fault(self) -> str | None:
-        """Return what is wrong with it, or None."""
-        if self.queue is not None and self.queue not in read_section(JobsSettings, "jobs").limits:
-            return f"queue {self.queue!r} is not in [jobs.queues]"
-        checks: tuple[tuple[str, object, rules.Rule], ...] = (
-            ("run_at", self.run_at, rules.aware_datetime()),
-            ("priority", self.priority, rules.integer(16, minimum=0, maximum=9)),
-            ("max_attempts", self.max_attempts, rules.integer(32, minimum=1)),
-        )
-        for name, value, rule in checks:
-            if value is not None and (fault := rule(value)) is not None:
-                return f"{name} {fault[1]}"
-        return None
+_REMEDY: Final = f"the table {TABLE} is not as it must be: run `forgecore migrate up`"
 
 
 def enqueue(
@@ -72,13 +47,15 @@ def enqueue(
     run_at: datetime | None = None,
     priority: int | None = None,
     max_attempts: int | None = None,
+    unique: Unique | None = None,
 ) -> int:
     """Write a job in whatever transaction `source` is in, and return its id.
 
     What the call leaves out comes from the kind's hook if it has exactly one, else from
-    [jobs]. EnqueueError names the kind; nothing was sent then, or nothing is committed.
+    [jobs]. Where `unique` finds another job, that one's id is returned and nothing written.
+    EnqueueError names the kind; nothing was sent then, or nothing is committed.
     """
-    statement, params = _insert(args, Call(queue, run_at, priority, max_attempts))
+    statement, params = _insert(args, Call(queue, run_at, priority, max_attempts, unique))
     with _named((args.kind,)):
         lent = nullcontext(source) if isinstance(source, Connection) else source.borrow()
         with lent as conn, conn.cursor(row_factory=tuple_row) as cursor:
@@ -93,9 +70,10 @@ async def enqueue_async(
     run_at: datetime | None = None,
     priority: int | None = None,
     max_attempts: int | None = None,
+    unique: Unique | None = None,
 ) -> int:
     """Write a job in whatever transaction `source` is in, and return its id; see `enqueue`."""
-    statement, params = _insert(args, Call(queue, run_at, priority, max_attempts))
+    statement, params = _insert(args, Call(queue, run_at, priority, max_attempts, unique))
     with _named((args.kind,)):
         lent = nullcontext(source) if isinstance(source, AsyncConnection) else source.borrow()
         async with lent as conn:
@@ -176,35 +154,17 @@ def enqueues(*kinds: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
     return decorate
 
 
-def columns_of(kind: str, call: Call, wiring: Wiring) -> dict[LiteralString, object]:
-    """Return what a job's row says beside its arguments: the call, then the kind's one hook."""
-    known = wiring.defaults.get(kind, Defaults(queue=DEFAULT_QUEUE))
-    return {
-        "kind": kind,
-        "queue": call.queue or known.queue,
-        "run_at": call.run_at,
-        "priority": known.priority if call.priority is None else call.priority,
-        "max_attempts": known.max_attempts if call.max_attempts is None else call.max_attempts,
-        "timeout": known.timeout,
-        "backoff": known.backoff,
-    }
-
-
-def insert_of(
-    values: Mapping[LiteralString, object],
-) -> tuple[LiteralString, dict[str, object]]:
-    """Return the statement that writes a job and gives its id; the table says what is None."""
-    columns: list[LiteralString] = [name for name, value in values.items() if value is not None]
-    marks: LiteralString = ", ".join([f"%({name})s" for name in columns])
-    statement = f"{insert_head(columns)} VALUES ({marks}) RETURNING id"
-    return statement, {name: values[name] for name in columns}
-
-
 def _insert(args: JobArgs, call: Call) -> tuple[LiteralString, dict[str, object]]:
     check(args)
     if fault := call.fault():
         raise EnqueueError([args.kind], fault)
-    return insert_of(_values(args, call, project_wiring()))
+    wiring = project_wiring()
+    unique = call.unique or wiring.unique_of(args.kind)
+    if unique is not None:
+        known = {one.name for one in attrs.fields(cast("Any", type(args))) if one.init}
+        if missing := ", ".join(f"`{name}`" for name in unique.by if name not in known):
+            raise EnqueueError([args.kind], f"unique by {missing}, which it does not have")
+    return insert_of(_values(args, call, wiring), unique)
 
 
 def _values(args: JobArgs, call: Call, wiring: Wiring) -> dict[LiteralString, object]:
@@ -229,6 +189,9 @@ def _rows(args: Iterable[JobArgs], call: Call) -> Rows:
     if fault := call.fault():
         raise EnqueueError(rows.kinds, fault)
     wiring = project_wiring()
+    for kind in rows.kinds:
+        if wiring.unique_of(kind) is not None:
+            raise EnqueueError([kind], "it is unique: enqueue() writes one at a time")
     # What plugins add is of the call, and the same for all of them.
     metadata = json.dumps(dict(wiring.metadata()))
     heads: dict[tuple[str, UUID | None], str] = {}

@@ -10,7 +10,8 @@ from psycopg import Connection
 from psycopg.rows import dict_row
 
 from forgecore_jobs import sql
-from forgecore_jobs.enqueue import insert_of
+from forgecore_jobs.insert import insert_of
+from forgecore_jobs.unique import Unique
 
 Row = dict[str, Any]
 LIVE: Final = ("available", "scheduled", "running", "retryable")
@@ -103,9 +104,11 @@ def shown(conn: Connection[Any], job_id: int) -> Row | None:
     return rows[0] if rows else None
 
 
-def enqueued(conn: Connection[Any], values: Mapping[LiteralString, object]) -> int:
-    """Write a job and return its id; `values` are its row's columns."""
-    return int(_rows(conn, *insert_of(values))[0]["id"])
+def enqueued(
+    conn: Connection[Any], values: Mapping[LiteralString, object], unique: Unique | None
+) -> int:
+    """Write a job and return its id, or another's; `values` are its row's columns."""
+    return int(_rows(conn, *insert_of(values, unique))[0]["id"])
 
 
 def retried(conn: Connection[Any], which: Filter, *, dry_run: bool) -> list[int]:

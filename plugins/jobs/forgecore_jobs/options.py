@@ -6,6 +6,7 @@ from typing import Any, Final
 from attrs import Attribute, field, frozen, validators
 
 from forgecore_jobs.backoff import Backoff
+from forgecore_jobs.unique import Unique
 
 EVENTS: Final = ("after_create", "after_update", "after_delete")
 """The events of a resource, and the names of the tables."""
@@ -33,7 +34,10 @@ def _backoff(_hook: object, attribute: "Attribute[Any]", value: str | None) -> N
 
 @frozen(kw_only=True)
 class Hook:
-    """A job kind that an event enqueues. What it leaves out, [jobs] says."""
+    """A job kind that an event enqueues. What it leaves out, [jobs] says.
+
+    `only_if_changed` names fields and relations of an update: none changed, no job.
+    """
 
     kind: str
     queue: str = "default"
@@ -47,6 +51,8 @@ class Hook:
         default=None,
         validator=validators.optional(validators.and_(validators.ge(0), validators.le(9))),
     )
+    unique: Unique | None = None
+    only_if_changed: tuple[str, ...] = ()
 
 
 @frozen(kw_only=True)

@@ -22,7 +22,9 @@ from forgecore.plugin import (
     hookimpl,
 )
 from forgecore_jobs.checks import (
+    bad_conditions,
     bad_kinds,
+    bad_uniques,
     cascades,
     declared_hooks,
     missing_workers,
@@ -59,6 +61,8 @@ def forgecore_check(ctx: CheckContext) -> Iterable[Diagnostic]:
     yield from bad_kinds(ctx, hooks)
     if ctx.is_whole(JobsSettings):
         yield from unknown_queues(ctx, hooks, ctx.config(JobsSettings).limits)
+    yield from bad_conditions(ctx, hooks)
+    yield from bad_uniques(ctx, hooks)
     yield from cascades(ctx)
     yield from missing_workers(ctx, hooks)
 

@@ -140,6 +140,17 @@ FORGET_CANCELS: Final = """
 DELETE FROM forge.job_cancels
 WHERE NOT EXISTS (SELECT FROM forge.jobs WHERE jobs.id = job_cancels.job_id)"""
 
+FORGET_KEYS: Final = """
+DELETE FROM forge.job_keys
+WHERE key IN (
+    SELECT key
+    FROM forge.job_keys AS entry
+    WHERE (expires_at IS NULL OR expires_at < clock_timestamp())
+        AND NOT EXISTS (SELECT FROM forge.jobs WHERE jobs.id = entry.job_id)
+    LIMIT 100000
+    FOR UPDATE SKIP LOCKED
+)"""
+
 PARTITION: Final = """
 SELECT forge.jobs_partition()"""
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from typing import Final, LiteralString
 
-from attrs import evolve, frozen
+from attrs import evolve, fields, frozen
 
 from forgecore.names import string_literal
 from forgecore.plugin import (
@@ -18,6 +18,7 @@ from forgecore.plugin import (
 from forgecore_jobs.checks import Declared, moment
 from forgecore_jobs.options import DEFAULT_PRIORITY, EVENTS, Hook
 from forgecore_jobs.sql import insert_head
+from forgecore_jobs.unique import Unique
 
 METADATA: Final = Slot(
     name="jobs.metadata",
@@ -67,10 +68,15 @@ class DecoratorView:
 class ArmView:
     """What enqueue.sql.mako prints: one row of VALUES for each hook."""
 
+    suffix: str
     head: str
+    changed: tuple[str, ...]
     selected: tuple[str, ...]
+    new: str
     rows: tuple[str, ...]
     columns: str
+    key: tuple[str, ...]
+    where: tuple[str, ...]
 
 
 @frozen(kw_only=True)
@@ -137,8 +143,11 @@ def fragments(package: str, hooks: Sequence[Declared]) -> Iterator[Fragment]:
         yield _decorators(own)
         for event in EVENTS:
             of_event = [one.hook for one in own if one.event == event]
-            if of_event:
-                yield from _arms(package, own[0].resource, event, of_event)
+            plain = [hook for hook in of_event if hook.unique is None]
+            # A key is taken for each by itself.
+            for hooks_of_arm in (plain, *([hook] for hook in of_event if hook.unique)):
+                if hooks_of_arm:
+                    yield from _arms(package, own[0].resource, event, hooks_of_arm)
 
 
 def wiring_file(hooks: Sequence[Declared]) -> GeneratedFile:
@@ -154,7 +163,9 @@ def wiring_file(hooks: Sequence[Declared]) -> GeneratedFile:
     ]
     if only:
         imports.append(Import("forgecore_jobs.wiring", "Defaults"))
-    if any(hook.timeout is not None for hook in only.values()):
+    if any(hook.unique is not None for hook in only.values()):
+        imports.append(Import("forgecore_jobs", "Unique"))
+    if any(hook.timeout or (hook.unique and hook.unique.period) for hook in only.values()):
         imports.append(Import("datetime", "timedelta"))
 
     return GeneratedFile(
@@ -285,11 +296,21 @@ def _arms(
         for name in _used(hooks):
             columns.append(name)
             selected.append(f"hook.{name}")
+        unique = hooks[0].unique
+        conditions = _changed(resource, hooks)
+        if unique is not None:
+            columns.insert(0, "id")
+            selected.insert(0, "key.job_id")
         return ArmView(
+            suffix=f"_{hooks[0].kind}" if unique else "",
             head=insert_head(columns),
+            changed=conditions if unique else (),
             selected=tuple(selected),
+            new="changed AS new" if unique and conditions else "new",
             rows=tuple(_row(hook, named) for hook in hooks),
             columns=", ".join(named),
+            key=() if unique is None else _key(resource, hooks[0], unique),
+            where=("key.is_new",) if unique else conditions,
         )
 
     plain = Fragment(
@@ -311,6 +332,42 @@ def _arms(
             Import(f"{package}.gen.jobs.wiring", "metadata"),
         ),
     )
+
+
+def _changed(resource: Resource, hooks: Sequence[Hook]) -> tuple[str, ...]:
+    """Return for which hooks the update is one, or nothing if for all."""
+    conditions: list[str] = []
+    for hook in hooks:
+        names = [resource.attribute(name) or name for name in hook.only_if_changed]
+        if not names:
+            continue
+        changed = " OR ".join(f"old.{name} IS DISTINCT FROM new.{name}" for name in names)
+        is_other = f"hook.kind <> {_sql(hook.kind)} OR " if len(hooks) > 1 else ""
+        conditions.append(f"{is_other}{changed}")
+    return tuple(conditions) if len(conditions) == 1 else tuple(f"({one})" for one in conditions)
+
+
+def _key(resource: Resource, hook: Hook, unique: Unique) -> tuple[str, ...]:
+    given = [
+        f"kind => {_sql(hook.kind)}",
+        f"args => {_args(resource)}",
+        f"queue => {_sql(hook.queue)}",
+    ]
+    if resource.tenant_scoped:
+        given.append("tenant_id => new.tenant_id")
+    if unique.by:
+        given.append(f"by => {_sql_array(unique.by)}")
+    if unique.until != "started":
+        given.append(f"until => {_sql(unique.until)}")
+    if unique.period is not None:
+        given.append(f"period => {_sql(unique.period)}")
+    if unique.queue:
+        given.append("by_queue => true")
+    if unique.replace:
+        given.append(f"replaced => {_sql_array(unique.replace)}")
+    if hook.priority is not None:
+        given.append(f"priority => {hook.priority}")
+    return tuple(given)
 
 
 def _args(resource: Resource) -> str:
@@ -341,6 +398,10 @@ def _sql(value: object) -> str:
             return "'" + str(value).replace("'", "''") + "'"
 
 
+def _sql_array(values: Sequence[str]) -> str:
+    return f"ARRAY[{', '.join(map(_sql, values))}]"
+
+
 def _seconds(value: timedelta) -> str:
     return f"{value.total_seconds():.6f}".rstrip("0").rstrip(".")
 
@@ -353,4 +414,19 @@ def _defaults(hook: Hook) -> str:
             parts.append(f"{name}=timedelta(seconds={_seconds(value)})")
         elif value is not None:
             parts.append(f"{name}={string_literal(value) if isinstance(value, str) else value}")
+    if hook.unique is not None:
+        parts.append(f"unique={_unique(hook.unique)}")
     return f"Defaults({', '.join(parts)})"
+
+
+def _unique(unique: Unique) -> str:
+    parts: list[str] = []
+    for one in fields(Unique):
+        value: object = getattr(unique, one.name)
+        if value == one.default:
+            continue
+        text = (
+            f"timedelta(seconds={_seconds(value)})" if isinstance(value, timedelta) else repr(value)
+        )
+        parts.append(f"{one.name}={text}")
+    return f"Unique({', '.join(parts)})"

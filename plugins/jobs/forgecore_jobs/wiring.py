@@ -11,6 +11,7 @@ from attrs import field, frozen
 
 from forgecore.runtime.settings import project_package
 from forgecore_jobs.job import AsyncJob, Job
+from forgecore_jobs.unique import Unique
 
 Around = Callable[[Job | AsyncJob], AbstractContextManager[Any]]
 """What is entered around every run of every worker."""
@@ -25,6 +26,7 @@ class Defaults:
     timeout: timedelta | None = None
     backoff: str | None = None
     priority: int | None = None
+    unique: Unique | None = None
 
 
 def _no_metadata() -> Mapping[str, str]:
@@ -38,6 +40,11 @@ class Wiring:
     metadata: Callable[[], Mapping[str, str]] = _no_metadata
     around: tuple[Around, ...] = ()
     defaults: Mapping[str, Defaults] = field(factory=dict[str, Defaults])
+
+    def unique_of(self, kind: str) -> Unique | None:
+        """Return what makes jobs of a kind the same, as its one hook says."""
+        known = self.defaults.get(kind)
+        return None if known is None else known.unique
 
 
 def project_wiring() -> Wiring:

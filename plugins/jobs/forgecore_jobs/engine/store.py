@@ -266,6 +266,7 @@ class Store:
         """Make the partitions of the days to come, and drop the days that are over."""
         self._run(sql.PARTITION, {})
         self._run(sql.FORGET_CANCELS, {})
+        self._run(sql.FORGET_KEYS, {})
         self._run(sql.PRUNE, {**kept, "dry_run": False})
 
     def give_back(self, claims: Sequence[Claim]) -> None:

@@ -1,9 +1,23 @@
-${arm} AS (
+${arm}${view.suffix} AS (
+% if view.changed:
+    WITH changed AS MATERIALIZED (
+        SELECT new.* FROM new, old
+        WHERE ${block("\n            AND ".join(view.changed))}
+    )
+% endif
     ${block(view.head)}
     SELECT
         ${block(",\n        ".join(view.selected))}
-    FROM new, (
+    FROM ${view.new},${" old," if view.where and not view.key else ""} (
         VALUES
             ${block(",\n            ".join(view.rows))}
-    ) AS hook (${view.columns})
+    ) AS hook (${view.columns})${"," if view.key else ""}
+% if view.key:
+    forge.jobs_unique(
+        ${block(",\n        ".join(view.key))}
+    ) AS key
+% endif
+% if view.where:
+    WHERE ${block("\n        AND ".join(view.where))}
+% endif
 )
