@@ -15,7 +15,7 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, Final, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
-from attrs import NOTHING, Attribute, field, fields, frozen, validators
+from attrs import NOTHING, Attribute, field, fields, frozen, has, validators
 
 from forgecore.runtime.errors import FieldError, SettingsError
 
@@ -268,6 +268,13 @@ def _convert(hint: Any, value: object) -> object:  # noqa: ANN401
     hint = _without_none(hint)
     origin = get_origin(hint)
     match value:
+        case _ if hint is Any:
+            return value
+        case Mapping() if isinstance(hint, type) and has(hint):
+            made, problems = structure(hint, cast("Mapping[str, object]", value))
+            if problems:
+                raise _ValueProblem(found=[(problem.key, problem.text) for problem in problems])
+            return made
         case bool() if hint is bool:
             return value
         case bool():
@@ -286,7 +293,11 @@ def _convert(hint: Any, value: object) -> object:  # noqa: ANN401
         case list() if origin is tuple:
             inner = get_args(hint)[0]
             items = enumerate(cast("list[object]", value))
-            return tuple(_each(inner, [(str(index), item) for index, item in items]).values())
+            try:
+                return tuple(_each(inner, [(str(index), item) for index, item in items]).values())
+            except _ValueProblem as error:
+                # What is left of a list is no such list: nothing is said of its limits.
+                raise _ValueProblem(found=error.found) from None
         case Mapping() if _is_mapping(origin):
             inner = get_args(hint)[1]
             pairs = cast("Mapping[str, object]", value)

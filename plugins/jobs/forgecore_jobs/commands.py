@@ -9,7 +9,6 @@ from typing import Any, Final, LiteralString, TypeVar, cast
 from uuid import UUID
 
 import click
-import psycopg
 from psycopg import Connection
 from psycopg.types.json import Jsonb
 
@@ -29,7 +28,9 @@ from forgecore_jobs.engine.discover import WorkersError, find_workers
 from forgecore_jobs.engine.logs import configure_logs
 from forgecore_jobs.engine.processes import run_processes
 from forgecore_jobs.insert import Call, columns_of
-from forgecore_jobs.operate import STATES, Filter, Row
+from forgecore_jobs.operate import STATES, Filter
+from forgecore_jobs.output import cell, connected, json_text, print_rows
+from forgecore_jobs.periodic_commands import periodic
 from forgecore_jobs.settings import JobsSettings
 from forgecore_jobs.tables import migrations
 from forgecore_jobs.wiring import project_wiring
@@ -124,9 +125,9 @@ def list_command(since: timedelta, limit: int, as_json: bool, **which: Any) -> N
 
     Example: forgecore jobs list --state discarded --kind send_mail
     """
-    with _connected() as conn:
+    with connected() as conn:
         rows = operate.listed(conn, Filter(**which), since, limit)
-    _print(rows, as_json=as_json, empty="no jobs")
+    print_rows(rows, as_json=as_json, empty="no jobs")
 
 
 @jobs.command()
@@ -137,16 +138,16 @@ def show(job_id: int, as_json: bool) -> None:
 
     Example: forgecore jobs show 42
     """
-    with _connected() as conn:
+    with connected() as conn:
         row = operate.shown(conn, job_id)
     if row is None:
         raise click.ClickException(f"there is no job {job_id}")
     if as_json:
-        click.echo(_json(row))
+        click.echo(json_text(row))
         return
     for name, value in row.items():
         if name != "errors":
-            click.echo(f"{name:<13} {_cell(value)}")
+            click.echo(f"{name:<13} {cell(value)}")
     for error in row["errors"]:
         click.echo(
             f"\nattempt {error['attempt']} at {error['at']}: {error['error']}: {error['message']}"
@@ -195,9 +196,9 @@ def enqueue(  # noqa: PLR0917 -- click passes options by name
     columns |= {"args": Jsonb(values), "tenant_id": tenant}
     if fault := _fault_of_job(kind, values, columns):
         raise click.ClickException(fault)
-    with _connected() as conn:
+    with connected() as conn:
         job_id = operate.enqueued(conn, columns, wiring.unique_of(kind))
-    click.echo(_json({"id": job_id}) if as_json else job_id)
+    click.echo(json_text({"id": job_id}) if as_json else job_id)
 
 
 def _hint(name: str, known: Iterable[str]) -> str:
@@ -261,10 +262,10 @@ def retry(as_json: bool, dry_run: bool, everything: bool, **which: Any) -> None:
 
     Example: forgecore jobs retry --state discarded --kind send_mail --dry-run
     """
-    with _connected() as conn:
+    with connected() as conn:
         ids = operate.retried(conn, _meant(which, everything=everything), dry_run=dry_run)
     if as_json:
-        click.echo(_json({"retried": ids, "dry_run": dry_run}))
+        click.echo(json_text({"retried": ids, "dry_run": dry_run}))
     else:
         click.echo(f"{'would retry' if dry_run else 'retried'} {_jobs(ids)}")
     _stop_if_left(which["ids"], ids, "neither discarded, cancelled nor waiting for a time")
@@ -277,11 +278,11 @@ def cancel(as_json: bool, dry_run: bool, everything: bool, **which: Any) -> None
 
     Example: forgecore jobs cancel --queue imports --older-than 2d
     """
-    with _connected() as conn:
+    with connected() as conn:
         meant = _meant(which, everything=everything)
         waited, running = operate.cancelled(conn, meant, dry_run=dry_run)
     if as_json:
-        click.echo(_json({"cancelled": waited, "asked": running, "dry_run": dry_run}))
+        click.echo(json_text({"cancelled": waited, "asked": running, "dry_run": dry_run}))
         return
     click.echo(f"{'would cancel' if dry_run else 'cancelled'} {_jobs(waited)}")
     if running:
@@ -317,7 +318,7 @@ def pause(queue: str | None, kind: str | None) -> None:
     Example: forgecore jobs pause --queue imports
     """
     what, name = _target(queue, kind)
-    with _connected() as conn:
+    with connected() as conn:
         _known(conn, what, name)
         operate.pause(conn, what, name)
     click.echo(f"{what} {name} is paused")
@@ -332,7 +333,7 @@ def resume(queue: str | None, kind: str | None) -> None:
     Example: forgecore jobs resume --queue imports
     """
     what, name = _target(queue, kind)
-    with _connected() as conn:
+    with connected() as conn:
         was = operate.resume(conn, what, name)
     click.echo(f"{what} {name} {'goes on' if was else 'was not paused'}")
 
@@ -345,10 +346,10 @@ def prune(dry_run: bool, as_json: bool) -> None:
 
     Example: forgecore jobs prune --dry-run
     """
-    with _connected() as conn:
+    with connected() as conn:
         conn.execute("SELECT forge.jobs_partition()")
         rows = operate.pruned(conn, read_section(JobsSettings, "jobs").kept, dry_run=dry_run)
-    _print(
+    print_rows(
         [row for row in rows if row["rows"] or not row["part"].endswith("_rest")],
         as_json=as_json,
         empty="nothing is old enough",
@@ -363,7 +364,7 @@ def stats(as_json: bool) -> None:
     Example: forgecore jobs stats --json
     """
     settings = read_section(JobsSettings, "jobs")
-    with _connected() as conn:
+    with connected() as conn:
         found = {row["queue"]: row for row in operate.queues(conn)}
         workers = operate.workers(conn)
         table, snapshot = operate.table(conn), operate.oldest_snapshot(conn)
@@ -384,13 +385,13 @@ def stats(as_json: bool) -> None:
             "table": table,
             "oldest_snapshot": snapshot,
         }
-        click.echo(_json(whole))
+        click.echo(json_text(whole))
         return
     columns = ("queue", "limit", *counts, "oldest_wait_s", "paused")
-    _print([{name: row[name] for name in columns} for row in queues], as_json=False, empty="")
+    print_rows([{name: row[name] for name in columns} for row in queues], as_json=False, empty="")
     click.echo()
     kept = ("id", "host", "pid", "version", "beaten_s_ago", "lost_slots")
-    _print(
+    print_rows(
         [{name: row[name] for name in kept} for row in workers],
         as_json=False,
         empty="no worker runs",
@@ -407,7 +408,7 @@ def stats(as_json: bool) -> None:
     if snapshot:
         age = f", {snapshot['age_s']:.0f} s" if snapshot["age_s"] is not None else ""
         what = f"{snapshot['what']} {snapshot['name']}{age}, {snapshot['application_name'] or '-'}"
-        click.echo(f"oldest snapshot: {what}: {_cell(snapshot['query'])}")
+        click.echo(f"oldest snapshot: {what}: {cell(snapshot['query'])}")
 
 
 @jobs.command("doctor")
@@ -419,14 +420,14 @@ def doctor_command(as_json: bool) -> None:
     """
     kinds = sorted(_workers())
     limits = read_section(JobsSettings, "jobs").limits
-    with _connected() as conn:
+    with connected() as conn:
         found = list(doctor.findings(conn, [step.sql for step in migrations()], kinds, limits))
     if as_json:
         rows = [
             {"check": one.check, "ok": one.ok, "text": one.text, "remedy": one.remedy}
             for one in found
         ]
-        click.echo(_json(rows))
+        click.echo(json_text(rows))
     else:
         for one in found:
             remedy = f" -> {one.remedy}" if one.remedy else ""
@@ -449,53 +450,6 @@ def _workers_judged() -> Generator[None]:
         sys.exit(1)
 
 
-@contextmanager
-def _connected() -> Generator[Connection[Any]]:
-    with psycopg.connect(needed_database(), autocommit=True, prepare_threshold=None) as conn:
-        try:
-            yield conn
-        except (
-            psycopg.errors.UndefinedTable,
-            psycopg.errors.UndefinedFunction,
-            psycopg.errors.UndefinedColumn,
-            psycopg.errors.InvalidSchemaName,
-        ) as error:
-            text = "the jobs' tables are not in the database: run `forgecore migrate up`"
-            raise EnvironmentFailedError(text) from error
-
-
-def _print(rows: Sequence[Row], *, as_json: bool, empty: str) -> None:
-    if as_json:
-        click.echo(_json(rows))
-        return
-    if not rows:
-        if empty:
-            click.echo(empty)
-        return
-    cells = [list(rows[0]), *([_cell(value) for value in row.values()] for row in rows)]
-    widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
-    for row in cells:
-        click.echo(
-            "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()
-        )
-
-
-def _cell(value: object) -> str:
-    match value:
-        case None:
-            return "-"
-        case bool():
-            return "yes" if value else "no"
-        case float():
-            return f"{value:.1f}"
-        case datetime():
-            return value.isoformat(sep=" ", timespec="seconds")
-        case dict() | list():
-            return json.dumps(value, default=str)
-        case _:
-            return str(value)
-
-
 def _jobs(ids: Sequence[int]) -> str:
     return f"{len(ids)} job{'s' if len(ids) != 1 else ''}{_shown(ids)}"
 
@@ -512,13 +466,4 @@ def _shown(ids: Iterable[int]) -> str:
     return f": {text}" if text else ""
 
 
-def _json(value: object) -> str:
-    return json.dumps(value, default=_plain)
-
-
-def _plain(value: object) -> object:
-    if isinstance(value, datetime):
-        return value.isoformat()
-    if isinstance(value, timedelta):
-        return value.total_seconds()
-    return str(value)
+jobs.add_command(periodic)

@@ -274,6 +274,37 @@ def server_time(conn: Connection[Any]) -> datetime:
     return now
 
 
+def periodic(conn: Connection[Any]) -> list[Row]:
+    """Return the periodic entries that some deployment has entered, and whether one still runs."""
+    query: LiteralString = """
+        SELECT *, seen_at > clock_timestamp() - interval '3 minutes' AS is_seen
+        FROM forge.job_periodic
+        ORDER BY name"""
+    return _rows(conn, query, {})
+
+
+def pause_periodic(conn: Connection[Any], name: str) -> bool:
+    """Pause an entry; False if there is none."""
+    query: LiteralString = """
+        UPDATE forge.job_periodic SET paused_at = coalesce(paused_at, now())
+        WHERE name = %(name)s RETURNING name"""
+    return bool(_rows(conn, query, {"name": name}))
+
+
+def resume_periodic(conn: Connection[Any], name: str, next_at: datetime) -> bool:
+    """Let an entry go on with this tick; False if there is none."""
+    query: LiteralString = """
+        UPDATE forge.job_periodic SET paused_at = NULL, next_at = %(next_at)s
+        WHERE name = %(name)s RETURNING name"""
+    return bool(_rows(conn, query, {"name": name, "next_at": next_at}))
+
+
+def now(conn: Connection[Any]) -> datetime:
+    """Return the server's time."""
+    moment: datetime = conn.execute(sql.NOW).fetchall()[0][0]
+    return moment
+
+
 def _rows(conn: Connection[Any], text: LiteralString, params: Mapping[str, Any]) -> list[Row]:
     with conn.cursor(row_factory=dict_row) as cursor:
         return cursor.execute(text, params).fetchall()

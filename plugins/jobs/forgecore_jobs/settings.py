@@ -1,13 +1,14 @@
 """[jobs]: the queues, their limits, and what a kind's hook leaves out."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Final, Literal
 
 from attrs import Attribute, field, frozen, validators
 
 from forgecore.runtime.settings import LimitError
+from forgecore_jobs.periodic import Periodic
 
 DEFAULT_QUEUE: Final = "default"
 DEFAULT_LIMIT: Final = 100
@@ -44,6 +45,16 @@ def _keep(_settings: object, _attribute: "Attribute[Any]", keep: Mapping[str, ti
         raise LimitError(faults)
 
 
+def _periodic(_settings: object, _attribute: "Attribute[Any]", entries: Sequence[Periodic]) -> None:
+    first: dict[str, int] = {}
+    faults: dict[str, str] = {}
+    for index, entry in enumerate(entries):
+        if first.setdefault(entry.name, index) != index:
+            faults[str(index)] = f"has the name of another entry, {entry.name!r}"
+    if faults:
+        raise LimitError(faults)
+
+
 def _not_negative(_settings: object, attribute: "Attribute[Any]", value: timedelta) -> None:
     if value < timedelta(0):
         raise ValueError(f"'{attribute.name}' must not be negative")
@@ -60,7 +71,7 @@ class JobsSettings:
     `queues` maps a queue to how many of its jobs one worker process runs at once. `grace` is
     what running jobs have to end after SIGTERM. `listen` lets a sleeping worker be woken by
     NOTIFY instead of its next poll. `keep` maps the state that a job ended in to how long it
-    is kept.
+    is kept. `periodic` are the jobs that come with the clock.
     """
 
     carrier: Literal["postgres"] = "postgres"
@@ -71,6 +82,7 @@ class JobsSettings:
     grace: timedelta = field(default=timedelta(seconds=30), validator=_not_negative)
     listen: bool = True
     keep: Mapping[str, timedelta] = field(factory=_nothing, validator=_keep)
+    periodic: tuple[Periodic, ...] = field(default=(), validator=_periodic)
 
     @property
     def limits(self) -> Mapping[str, int]:

@@ -151,6 +151,41 @@ WHERE key IN (
     FOR UPDATE SKIP LOCKED
 )"""
 
+ENTER_PERIODIC: Final = """
+INSERT INTO forge.job_periodic AS entry (name, kind, clock, definition, next_at)
+VALUES (%(name)s, %(kind)s, %(clock)s, %(definition)s, %(next_at)s)
+ON CONFLICT (name) DO UPDATE SET
+    kind = excluded.kind,
+    clock = excluded.clock,
+    definition = excluded.definition,
+    seen_at = clock_timestamp(),
+    -- the same ticks go on where they were
+    next_at = CASE WHEN entry.clock = excluded.clock THEN entry.next_at ELSE excluded.next_at END"""
+
+SEE_PERIODIC: Final = """
+UPDATE forge.job_periodic
+SET seen_at = clock_timestamp()
+WHERE definition = ANY(%(definitions)s) AND seen_at < clock_timestamp() - interval '1 minute'"""
+
+# Another deployment may have an entry of the same name: only its own are a process's.
+DUE_PERIODIC: Final = """
+SELECT
+    name, next_at, clock_timestamp(),
+    EXISTS (SELECT FROM forge.jobs WHERE jobs.id = last_job)
+FROM forge.job_periodic
+WHERE definition = ANY(%(definitions)s)
+    AND next_at <= clock_timestamp()
+    AND paused_at IS NULL
+FOR UPDATE SKIP LOCKED"""
+
+ADVANCE_PERIODIC: Final = """
+UPDATE forge.job_periodic
+SET next_at = %(next_at)s, last_at = %(last_at)s, last_job = coalesce(%(last_job)s, last_job)
+WHERE name = %(name)s"""
+
+NOW: Final = """
+SELECT clock_timestamp()"""
+
 PARTITION: Final = """
 SELECT forge.jobs_partition()"""
 

@@ -11,11 +11,13 @@ import psycopg
 from attrs import define, frozen
 
 from forgecore_jobs.engine.store import LEASE, Entry, Store, log, say
+from forgecore_jobs.engine.ticks import Ticks
 
 _BEAT_S: Final = 2.0
 _LOOK_S: Final = 0.5
 _KINDS_S: Final = 10.0
 _ORPHANS_S: Final = 60.0
+_SEEN_S: Final = 60.0
 _MAINTENANCE_S: Final = 1800.0
 
 
@@ -114,15 +116,21 @@ class _Chore:
 
 
 class Chores:
-    """What every process does for all: free the jobs of dead ones, name unknown kinds, prune."""
+    """What every process does for all: free the jobs of dead ones, see to the clock, prune."""
 
     def __init__(
-        self, store: Store, lease: Lease, entry: Entry, kept: Mapping[str, timedelta]
+        self,
+        store: Store,
+        lease: Lease,
+        entry: Entry,
+        kept: Mapping[str, timedelta],
+        ticks: Ticks,
     ) -> None:
         self._store = store
         self._lease = lease
         self._entry = entry
         self._kept = kept
+        self._ticks = ticks
         self._told: set[str] = set()
         self._may_maintain = True
         self._stopped = threading.Event()
@@ -141,6 +149,8 @@ class Chores:
         now = time.monotonic()
         chores = (
             _Chore(_BEAT_S, self._rescue),
+            _Chore(_LOOK_S, self._ticks.look),
+            _Chore(_SEEN_S, self._ticks.see),
             _Chore(_KINDS_S, self._name_unknown),
             _Chore(_ORPHANS_S, self._store.find_orphans),
             # Not all processes of a deployment at once.

@@ -32,6 +32,7 @@ from forgecore_jobs.engine.loop import EventLoop
 from forgecore_jobs.engine.processes import end_with_parent
 from forgecore_jobs.engine.slots import Slots, Threads
 from forgecore_jobs.engine.store import Entry, Held, Settled, Store, log, say
+from forgecore_jobs.engine.ticks import Ticks
 from forgecore_jobs.engine.wake import Listener
 from forgecore_jobs.engine.watch import Cancelled, GraceOver, LeaseLost, Run, Watch
 from forgecore_jobs.job import Again, Claim, Finished
@@ -103,7 +104,9 @@ class Engine(Middleware):
         self._lease = Lease(lease, entry, calls)
         self._lease.start()
         self._watch.tick = self._lease.give_up_if_late
-        self._chores = Chores(chores, self._lease, entry, self._settings.kept)
+        wiring = project_wiring()
+        ticks = Ticks(chores, self._settings.periodic, wiring)
+        self._chores = Chores(chores, self._lease, entry, self._settings.kept, ticks)
         self._chores.start()
         self._watch.start()
         self._acks = Acks(acks)
@@ -117,7 +120,7 @@ class Engine(Middleware):
         self.broker.attach(self._claims, lambda: self._lease.worker_id)
         self._runner = Runner(
             workers=self.workers,
-            wiring=project_wiring(),
+            wiring=wiring,
             database=self._database,
             async_database=self._async_database,
             loop=self._loop,

@@ -3,11 +3,11 @@
 import os
 import socket
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from functools import lru_cache
-from typing import Any, Final, LiteralString
+from typing import Any, Final, LiteralString, TypeVar
 
 import psycopg
 import structlog
@@ -21,6 +21,7 @@ from forgecore.runtime import NotMigratedError
 from forgecore_jobs import sql
 from forgecore_jobs.job import Again, Claim, Finished, Outcome
 
+R = TypeVar("R")
 log: Final = structlog.stdlib.get_logger("forgecore_jobs")
 
 
@@ -310,6 +311,17 @@ class Store:
                 self._drop()
                 raise
         return {row[0] for row in rows}
+
+    def within(self, do: Callable[[Connection[TupleRow]], R]) -> R:
+        """Do something in one transaction and return what it gives."""
+        with self._turn:
+            conn = self._connection()
+            try:
+                with conn.transaction():
+                    return do(conn)
+            except psycopg.OperationalError:
+                self._drop()
+                raise
 
     def _run(self, statement: LiteralString, params: Mapping[str, object]) -> list[TupleRow]:
         with self._turn:

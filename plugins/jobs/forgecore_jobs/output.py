@@ -1,0 +1,78 @@
+"""How the commands reach the database and print what they found."""
+
+import json
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from typing import Any
+
+import click
+import psycopg
+from psycopg import Connection
+
+from forgecore.cli.database import needed_database
+from forgecore.cli.project import EnvironmentFailedError
+from forgecore_jobs.operate import Row
+
+
+@contextmanager
+def connected() -> Generator[Connection[Any]]:
+    """Give a connection to the project's database; what is missing there ends the command."""
+    with psycopg.connect(needed_database(), autocommit=True, prepare_threshold=None) as conn:
+        try:
+            yield conn
+        except (
+            psycopg.errors.UndefinedTable,
+            psycopg.errors.UndefinedFunction,
+            psycopg.errors.UndefinedColumn,
+            psycopg.errors.InvalidSchemaName,
+        ) as error:
+            text = "the jobs' tables are not in the database: run `forgecore migrate up`"
+            raise EnvironmentFailedError(text) from error
+
+
+def print_rows(rows: Sequence[Row], *, as_json: bool, empty: str) -> None:
+    """Print rows as a table with their keys as heads, or as JSON; `empty` if there are none."""
+    if as_json:
+        click.echo(json_text(rows))
+        return
+    if not rows:
+        if empty:
+            click.echo(empty)
+        return
+    cells = [list(rows[0]), *([cell(value) for value in row.values()] for row in rows)]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
+    for row in cells:
+        click.echo(
+            "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()
+        )
+
+
+def cell(value: object) -> str:
+    """Return a value as a cell of a table."""
+    match value:
+        case None:
+            return "-"
+        case bool():
+            return "yes" if value else "no"
+        case float():
+            return f"{value:.1f}"
+        case datetime():
+            return value.isoformat(sep=" ", timespec="seconds")
+        case dict() | list():
+            return json.dumps(value, default=str)
+        case _:
+            return str(value)
+
+
+def json_text(value: object) -> str:
+    """Return a value as JSON; times of day in ISO form, spans in seconds."""
+    return json.dumps(value, default=_plain)
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    return str(value)
