@@ -115,7 +115,9 @@ def test_the_tutorial_and_the_how_to_run_as_they_stand(project):
         project.run("db", "stop")
 
 
-@pytest.mark.parametrize("page", ["howto/unique-jobs.md", "howto/periodic-jobs.md"])
+@pytest.mark.parametrize(
+    "page", ["howto/unique-jobs.md", "howto/periodic-jobs.md", "howto/enqueue-elsewhere.md"]
+)
 def test_how_tos_of_jobs_run_as_they_stand(project, server, page):
     name = f"docs_{uuid.uuid4().hex[:8]}"
     project.url = server.database(name)

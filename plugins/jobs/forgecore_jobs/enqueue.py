@@ -3,15 +3,15 @@
 import functools
 import inspect
 import json
-from collections.abc import Awaitable, Callable, Generator, Iterable
-from contextlib import contextmanager, nullcontext
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterable
+from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime
 from typing import Any, Final, LiteralString, ParamSpec, TypeVar, cast
 from uuid import UUID
 
 import attrs
 import psycopg
-from psycopg import AsyncConnection, Connection
+from psycopg import AsyncConnection, AsyncCursor, Connection, Cursor
 from psycopg.rows import TupleRow, tuple_row
 from psycopg.types.json import Jsonb
 
@@ -32,15 +32,19 @@ from forgecore_jobs.insert import Call, columns_of, insert_of
 from forgecore_jobs.job import JobArgs
 from forgecore_jobs.sql import TABLE
 from forgecore_jobs.unique import Unique
+from forgecore_jobs.unwrap import Wrapping, psycopg_async_of, psycopg_of
 from forgecore_jobs.wiring import Wiring, project_wiring
 
 P = ParamSpec("P")
 R = TypeVar("R")
+Source = Database | Transaction | Connection[Any] | Wrapping
+"""Where a job is written: ours, psycopg's, or SQLAlchemy's and Django's with psycopg 3 below."""
+AsyncSource = AsyncDatabase | AsyncTransaction | AsyncConnection[Any] | Wrapping
 _REMEDY: Final = f"the table {TABLE} is not as it must be: run `forgecore migrate up`"
 
 
 def enqueue(
-    source: Database | Transaction | Connection[Any],
+    source: Source,
     args: JobArgs,
     *,
     queue: str | None = None,
@@ -57,13 +61,12 @@ def enqueue(
     """
     statement, params = _insert(args, Call(queue, run_at, priority, max_attempts, unique))
     with _named((args.kind,)):
-        lent = nullcontext(source) if isinstance(source, Connection) else source.borrow()
-        with lent as conn, conn.cursor(row_factory=tuple_row) as cursor:
+        with _lent(source) as conn, Cursor(conn, row_factory=tuple_row) as cursor:
             return _id(cursor.execute(statement, params, prepare=True).fetchone())
 
 
 async def enqueue_async(
-    source: AsyncDatabase | AsyncTransaction | AsyncConnection[Any],
+    source: AsyncSource,
     args: JobArgs,
     *,
     queue: str | None = None,
@@ -75,15 +78,14 @@ async def enqueue_async(
     """Write a job in whatever transaction `source` is in, and return its id; see `enqueue`."""
     statement, params = _insert(args, Call(queue, run_at, priority, max_attempts, unique))
     with _named((args.kind,)):
-        lent = nullcontext(source) if isinstance(source, AsyncConnection) else source.borrow()
-        async with lent as conn:
-            async with conn.cursor(row_factory=tuple_row) as cursor:
+        async with _lent_async(source) as conn:
+            async with AsyncCursor(conn, row_factory=tuple_row) as cursor:
                 await cursor.execute(statement, params, prepare=True)
                 return _id(await cursor.fetchone())
 
 
 def enqueue_many(
-    source: Database | Transaction | Connection[Any],
+    source: Source,
     args: Iterable[JobArgs],
     *,
     queue: str | None = None,
@@ -96,8 +98,7 @@ def enqueue_many(
     if not rows:
         return []
     with _named(rows.kinds):
-        lent = nullcontext(source) if isinstance(source, Connection) else source.borrow()
-        with lent as conn, conn.cursor(row_factory=tuple_row) as cursor:
+        with _lent(source) as conn, Cursor(conn, row_factory=tuple_row) as cursor:
             ids = [row[0] for row in cursor.execute(IDS, (len(rows),)).fetchall()]
             with cursor.copy(rows.statement) as copy:
                 for text in rows.texts(ids):
@@ -106,7 +107,7 @@ def enqueue_many(
 
 
 async def enqueue_many_async(
-    source: AsyncDatabase | AsyncTransaction | AsyncConnection[Any],
+    source: AsyncSource,
     args: Iterable[JobArgs],
     *,
     queue: str | None = None,
@@ -119,9 +120,8 @@ async def enqueue_many_async(
     if not rows:
         return []
     with _named(rows.kinds):
-        lent = nullcontext(source) if isinstance(source, AsyncConnection) else source.borrow()
-        async with lent as conn:
-            async with conn.cursor(row_factory=tuple_row) as cursor:
+        async with _lent_async(source) as conn:
+            async with AsyncCursor(conn, row_factory=tuple_row) as cursor:
                 await cursor.execute(IDS, (len(rows),))
                 ids = [row[0] for row in await cursor.fetchall()]
                 async with cursor.copy(rows.statement) as copy:
@@ -202,6 +202,24 @@ def _rows(args: Iterable[JobArgs], call: Call) -> Rows:
             head = heads[of] = rows.head({**columns, "tenant_id": of[1], "metadata": metadata})
         rows.add(head, encode(one))
     return rows
+
+
+@contextmanager
+def _lent(source: Source) -> Generator[Connection[Any]]:
+    if isinstance(source, Database | Transaction):
+        with source.borrow() as conn:
+            yield conn
+    else:
+        yield psycopg_of(source)
+
+
+@asynccontextmanager
+async def _lent_async(source: AsyncSource) -> AsyncGenerator[AsyncConnection[Any]]:
+    if isinstance(source, AsyncDatabase | AsyncTransaction):
+        async with source.borrow() as conn:
+            yield conn
+    else:
+        yield await psycopg_async_of(source)
 
 
 def _id(row: TupleRow | None) -> int:

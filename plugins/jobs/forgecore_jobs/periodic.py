@@ -5,10 +5,8 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from itertools import takewhile
 from typing import Any, Literal
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from attrs import Attribute, asdict, field, frozen, validators
-from cronsim import CronSim, CronSimError
 
 
 def _name(_entry: object, attribute: "Attribute[Any]", value: str) -> None:
@@ -17,6 +15,8 @@ def _name(_entry: object, attribute: "Attribute[Any]", value: str) -> None:
 
 
 def _cron(_entry: object, attribute: "Attribute[Any]", value: str) -> None:
+    from cronsim import CronSim, CronSimError  # noqa: PLC0415 -- who enqueues needs no clock
+
     try:
         next(CronSim(value, datetime.now(UTC)))
     except CronSimError as error:
@@ -26,6 +26,8 @@ def _cron(_entry: object, attribute: "Attribute[Any]", value: str) -> None:
 
 
 def _timezone(_entry: object, attribute: "Attribute[Any]", value: str) -> None:
+    from zoneinfo import ZoneInfo, ZoneInfoNotFoundError  # noqa: PLC0415 -- as above
+
     try:
         ZoneInfo(value)
     except (OSError, ValueError, ZoneInfoNotFoundError):
@@ -75,6 +77,10 @@ class Periodic:
         a time that comes twice is a tick the first time; lines with `*` as minute or hour go by
         the time that passes.
         """
+        from zoneinfo import ZoneInfo  # noqa: PLC0415 -- as above
+
+        from cronsim import CronSim  # noqa: PLC0415 -- as above
+
         for tick in CronSim(self.cron, after.astimezone(ZoneInfo(self.timezone))):
             yield tick.astimezone(UTC)
 

@@ -18,6 +18,8 @@ _LONGEST_S: Final = 0.5
 _FAILED_S: Final = 1.0
 _VAIN_S: Final = 0.3
 """After a wake-up for jobs that are others', so long without asking for the next one."""
+_DEAR: Final = 20
+"""A look that finds nothing takes a twentieth of the time at most: many jobs of others are dear."""
 
 
 class ClaimLoop:
@@ -75,8 +77,10 @@ class ClaimLoop:
     def _turn(self, *, woken: bool) -> None:
         wanted = self._slots.wanted()
         found: list[Claim] = []
+        begun = time.monotonic()
         if wanted:
             found = self._claimer.claim(self._store, self._worker_id(), wanted)
+        rest_s = (time.monotonic() - begun) * _DEAR
         if found:
             self._slots.take(found)
             self._start(found)
@@ -86,7 +90,7 @@ class ClaimLoop:
             # What others enqueue would wait for each other to notify this process in vain.
             self._store.wake()
             self._pause_s = _SHORTEST_S
-            self._awake_until = time.monotonic() + _VAIN_S
+            self._awake_until = time.monotonic() + max(_VAIN_S, rest_s)
         # Where every slot is taken, the next to be freed wakes the loop.
         behind = bool(self._claimer.behind & wanted.keys())
         if behind or self._grow():
@@ -96,7 +100,7 @@ class ClaimLoop:
             # Whoever enqueues from now on notifies; whoever did before is found by one more look.
             self._store.sleep()
         else:
-            self._event.wait(self._pause_s)
+            self._event.wait(self._pause_s if found else max(self._pause_s, rest_s))
             self._pause_s = min(self._pause_s * 2, _LONGEST_S)
 
     def _hurry(self, behind: bool) -> None:
