@@ -29,7 +29,7 @@ from forgecore.runtime.errors import translate
 from forgecore_jobs.arguments import check, encode
 from forgecore_jobs.bulk import IDS, Rows
 from forgecore_jobs.insert import Call, columns_of, insert_of
-from forgecore_jobs.job import JobArgs
+from forgecore_jobs.job import VERSION, JobArgs, version_of
 from forgecore_jobs.sql import TABLE
 from forgecore_jobs.unique import Unique
 from forgecore_jobs.unwrap import Wrapping, psycopg_async_of, psycopg_of
@@ -172,8 +172,14 @@ def _values(args: JobArgs, call: Call, wiring: Wiring) -> dict[LiteralString, ob
         **columns_of(args.kind, call, wiring),
         "args": encode(args),
         "tenant_id": _tenant_of(args),
-        "metadata": Jsonb(dict(wiring.metadata())),
+        "metadata": Jsonb(_metadata(args, wiring)),
     }
+
+
+def _metadata(args: JobArgs, wiring: Wiring) -> dict[str, str]:
+    version = version_of(cast("Any", type(args)))
+    own = {VERSION: str(version)} if version > 1 else {}
+    return {**wiring.metadata(), **own}
 
 
 def _tenant_of(args: JobArgs) -> UUID | None:
@@ -192,12 +198,12 @@ def _rows(args: Iterable[JobArgs], call: Call) -> Rows:
     for kind in rows.kinds:
         if wiring.unique_of(kind) is not None:
             raise EnqueueError([kind], "it is unique: enqueue() writes one at a time")
-    # What plugins add is of the call, and the same for all of them.
-    metadata = json.dumps(dict(wiring.metadata()))
-    heads: dict[tuple[str, UUID | None], str] = {}
+    heads: dict[tuple[type, UUID | None], str] = {}
     for one in jobs:
-        of = (one.kind, _tenant_of(one))
+        of = (type(one), _tenant_of(one))
         if (head := heads.get(of)) is None:
+            # What plugins add is of the call, and the same for all jobs of a class.
+            metadata = json.dumps(_metadata(one, wiring))
             columns = columns_of(one.kind, call, wiring)
             head = heads[of] = rows.head({**columns, "tenant_id": of[1], "metadata": metadata})
         rows.add(head, encode(one))

@@ -11,6 +11,7 @@ from psycopg.rows import dict_row
 
 from forgecore_jobs import sql
 from forgecore_jobs.insert import insert_of
+from forgecore_jobs.job import VERSION
 from forgecore_jobs.unique import Unique
 
 Row = dict[str, Any]
@@ -299,10 +300,14 @@ def resume_periodic(conn: Connection[Any], name: str, next_at: datetime) -> bool
     return bool(_rows(conn, query, {"name": name, "next_at": next_at}))
 
 
-def now(conn: Connection[Any]) -> datetime:
-    """Return the server's time."""
-    moment: datetime = conn.execute(sql.NOW).fetchall()[0][0]
-    return moment
+def waiting_versions(conn: Connection[Any]) -> list[Row]:
+    """Return how many live jobs of each kind have arguments of which version."""
+    query: LiteralString = """
+        SELECT kind, coalesce(metadata ->> %(version)s, '1') AS version, count(*) AS jobs
+        FROM forge.jobs
+        GROUP BY 1, 2
+        ORDER BY 1, 2"""
+    return _rows(conn, query, {"version": VERSION})
 
 
 def _rows(conn: Connection[Any], text: LiteralString, params: Mapping[str, Any]) -> list[Row]:

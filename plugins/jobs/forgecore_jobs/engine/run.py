@@ -57,8 +57,8 @@ class Engine(Middleware):
         # The workers' modules may add middleware of their own to it.
         dramatiq.set_broker(self.broker)
         self.workers = find_workers(package)
-        for worker in self.workers.values():
-            self.broker.declare_kind(worker, self._run, DEFAULT_QUEUE)
+        for kind in self.workers:
+            self.broker.declare_kind(kind, self._run, DEFAULT_QUEUE)
         for queue in self._settings.limits:
             self.broker.declare_queue(queue)
         self._runner: Runner | None = None
@@ -89,8 +89,8 @@ class Engine(Middleware):
             limits=self._settings.limits,
             kinds=sorted(self.workers),
             timeouts={
-                worker.kind: worker.timeout.total_seconds()
-                for worker in self.workers.values()
+                kind: worker.timeout.total_seconds()
+                for kind, worker in self.workers.items()
                 if worker.timeout is not None
             },
         )
@@ -105,7 +105,8 @@ class Engine(Middleware):
         self._lease.start()
         self._watch.tick = self._lease.give_up_if_late
         wiring = project_wiring()
-        ticks = Ticks(chores, self._settings.periodic, wiring)
+        versions = {kind: worker.version for kind, worker in self.workers.items()}
+        ticks = Ticks(chores, self._settings.periodic, wiring, versions)
         self._chores = Chores(chores, self._lease, entry, self._settings.kept, ticks)
         self._chores.start()
         self._watch.start()

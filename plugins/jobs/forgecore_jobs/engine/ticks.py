@@ -1,6 +1,6 @@
 """Ticks: the jobs of periodic entries, written by whichever process looks first."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final, LiteralString
 
@@ -10,6 +10,7 @@ from psycopg.types.json import Jsonb
 from forgecore_jobs import sql
 from forgecore_jobs.engine.store import Store, say
 from forgecore_jobs.insert import Call, columns_of, insert_of
+from forgecore_jobs.job import VERSION
 from forgecore_jobs.periodic import Periodic
 from forgecore_jobs.wiring import Wiring
 
@@ -22,11 +23,18 @@ _MOST: Final = 1000
 class Ticks:
     """The periodic entries of this process."""
 
-    def __init__(self, store: Store, entries: Sequence[Periodic], wiring: Wiring) -> None:
+    def __init__(
+        self,
+        store: Store,
+        entries: Sequence[Periodic],
+        wiring: Wiring,
+        versions: Mapping[str, int],
+    ) -> None:
         self._store = store
         self._entries = {entry.name: entry for entry in entries}
         self._definitions = [entry.definition for entry in entries]
         self._wiring = wiring
+        self._versions = versions
         self._is_entered = not entries
 
     def look(self) -> None:
@@ -67,7 +75,7 @@ class Ticks:
                 if not entry.overlap and (is_unfinished or job is not None):
                     say("info", "periodic.skipped", entry=name, tick=tick.isoformat())
                     continue
-                job = write(conn, entry, tick, self._wiring)
+                job = write(conn, entry, tick, self._wiring, self._versions.get(entry.kind, 1))
                 say("info", "periodic.enqueued", entry=name, tick=tick.isoformat(), job_id=job)
             advanced = {"name": name, "last_at": ticks[-1], "last_job": job}
             conn.execute(
@@ -76,13 +84,19 @@ class Ticks:
         return more
 
 
-def write(conn: Connection[Any], entry: Periodic, tick: datetime, wiring: Wiring) -> int:
-    """Write the job of a tick and return its id, or that of the job that it is the same as."""
+def write(
+    conn: Connection[Any], entry: Periodic, tick: datetime, wiring: Wiring, version: int
+) -> int:
+    """Write the job of a tick and return its id, or that of the job that it is the same as.
+
+    `version` is that of the kind's arguments, as the entry writes them.
+    """
+    of_version = {VERSION: str(version)} if version > 1 else {}
     values: dict[LiteralString, object] = {
         **columns_of(entry.kind, Call(entry.queue, tick, entry.priority, None), wiring),
         "args": Jsonb(dict(entry.args)),
         "tenant_id": entry.args.get("tenant_id"),
-        "metadata": Jsonb({"periodic": entry.name, "tick": tick.isoformat()}),
+        "metadata": Jsonb({**of_version, "periodic": entry.name, "tick": tick.isoformat()}),
     }
     statement, params = insert_of(values, wiring.unique_of(entry.kind))
     row = conn.execute(statement, params).fetchone()
