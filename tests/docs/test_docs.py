@@ -116,7 +116,13 @@ def test_the_tutorial_and_the_how_to_run_as_they_stand(project):
 
 
 @pytest.mark.parametrize(
-    "page", ["howto/unique-jobs.md", "howto/periodic-jobs.md", "howto/enqueue-elsewhere.md", "howto/change-jobs.md"]
+    "page",
+    [
+        "howto/unique-jobs.md",
+        "howto/periodic-jobs.md",
+        "howto/enqueue-elsewhere.md",
+        "howto/change-jobs.md",
+    ],
 )
 def test_how_tos_of_jobs_run_as_they_stand(project, server, page):
     name = f"docs_{uuid.uuid4().hex[:8]}"

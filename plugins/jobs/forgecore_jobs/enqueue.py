@@ -154,6 +154,12 @@ def enqueues(*kinds: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
     return decorate
 
 
+def row_of(args: JobArgs) -> dict[LiteralString, object]:
+    """Return what the row of a job says; EnqueueError if it cannot be one."""
+    check(args)
+    return _values(args, Call(None, None, None, None), project_wiring())
+
+
 def _insert(args: JobArgs, call: Call) -> tuple[LiteralString, dict[str, object]]:
     check(args)
     if fault := call.fault():
