@@ -40,6 +40,11 @@ R = TypeVar("R")
 Source = Database | Transaction | Connection[Any] | Wrapping
 """Where a job is written: ours, psycopg's, or SQLAlchemy's and Django's with psycopg 3 below."""
 AsyncSource = AsyncDatabase | AsyncTransaction | AsyncConnection[Any] | Wrapping
+_NOT_MIGRATED: Final = (
+    psycopg.errors.UndefinedTable,
+    psycopg.errors.UndefinedColumn,
+    psycopg.errors.UndefinedFunction,
+)
 _REMEDY: Final = f"the table {TABLE} is not as it must be: run `forgecore migrate up`"
 
 
@@ -221,8 +226,14 @@ def _lent(source: Source) -> Generator[Connection[Any]]:
     if isinstance(source, Database | Transaction):
         with source.borrow() as conn:
             yield conn
-    else:
+        return
+    try:
         yield psycopg_of(source)
+    except BaseException:
+        if getattr(source, "in_atomic_block", False):
+            # Django does not see what failed below it, and would commit what is lost.
+            cast("Any", source).needs_rollback = True
+        raise
 
 
 @asynccontextmanager
@@ -245,10 +256,10 @@ def _named(kinds: tuple[str, ...]) -> Generator[None]:
     try:
         yield
     except NotMigratedError as error:
-        if TABLE in str(error) or 'of relation "jobs"' in str(error):
+        if "forge.job" in str(error) or 'of relation "jobs"' in str(error):
             raise EnqueueError(kinds, _REMEDY) from error
         raise
-    except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn) as error:
+    except _NOT_MIGRATED as error:
         raise EnqueueError(kinds, _REMEDY) from error
     except psycopg.IntegrityError as error:
         if (error.diag.schema_name, error.diag.table_name) == ("forge", "jobs"):

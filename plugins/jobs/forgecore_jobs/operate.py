@@ -10,6 +10,7 @@ from psycopg import Connection
 from psycopg.rows import dict_row
 
 from forgecore_jobs import sql
+from forgecore_jobs.engine.store import forget_keys
 from forgecore_jobs.insert import insert_of
 from forgecore_jobs.job import VERSION
 from forgecore_jobs.unique import Unique
@@ -164,7 +165,14 @@ def resume(conn: Connection[Any], what: str, name: str) -> bool:
 
 def pruned(conn: Connection[Any], kept: Mapping[str, timedelta], *, dry_run: bool) -> list[Row]:
     """Drop the days that are over, or say which they are: part and rows of each."""
+    while not dry_run and _keys_forgotten(conn):
+        pass
     return _rows(conn, sql.PRUNE, {**kept, "dry_run": dry_run})
+
+
+def _keys_forgotten(conn: Connection[Any]) -> int:
+    with conn.transaction():
+        return forget_keys(conn)
 
 
 def queues(conn: Connection[Any]) -> list[Row]:
@@ -293,10 +301,10 @@ def pause_periodic(conn: Connection[Any], name: str) -> bool:
 
 
 def resume_periodic(conn: Connection[Any], name: str, next_at: datetime) -> bool:
-    """Let an entry go on with this tick; False if there is none."""
+    """Let a paused entry go on with this tick; False if there is none that is paused."""
     query: LiteralString = """
         UPDATE forge.job_periodic SET paused_at = NULL, next_at = %(next_at)s
-        WHERE name = %(name)s RETURNING name"""
+        WHERE name = %(name)s AND paused_at IS NOT NULL RETURNING name"""
     return bool(_rows(conn, query, {"name": name, "next_at": next_at}))
 
 

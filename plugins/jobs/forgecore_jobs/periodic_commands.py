@@ -8,7 +8,7 @@ from psycopg import Connection
 from forgecore.names import near
 from forgecore.runtime.settings import read_section
 from forgecore_jobs import operate
-from forgecore_jobs.engine.ticks import write
+from forgecore_jobs.engine.ticks import begin_of, write
 from forgecore_jobs.output import connected, print_rows, project_workers
 from forgecore_jobs.periodic import Periodic
 from forgecore_jobs.settings import JobsSettings
@@ -73,7 +73,7 @@ def resume_command(name: str) -> None:
     """
     entry = _entry(name)
     with connected() as conn:
-        upcoming = next(entry.ticks(operate.server_time(conn)))
+        upcoming = next(entry.ticks(begin_of(conn, name)))
         _told(operate.resume_periodic(conn, name, upcoming), conn, name)
     click.echo(f"{name} goes on at {upcoming.isoformat()}")
 

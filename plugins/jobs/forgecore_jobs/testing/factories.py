@@ -25,7 +25,7 @@ def build(cls: type[I], **given: object) -> I:
     for one in attributes:
         if one.name in given or one.default is not NOTHING:
             continue
-        rule = rules.get(one.name, lambda _: None)
+        rule = rules.get(one.name, _anything)
         found = [value for value in _values(one.name, number) if rule(value) is None][:1]
         if not found or one.name.endswith("_id"):
             raise TypeError(f"{cls.__name__} needs `{one.name}`: give it")
@@ -38,6 +38,10 @@ def _rules(cls: type) -> Mapping[str, Callable[[object], object]]:
     module = cls.__module__.replace(".gen.models.", ".gen.validation.")
     rules: Mapping[str, Callable[[object], object]] = importlib.import_module(module).RULES
     return rules
+
+
+def _anything(_value: object) -> None:
+    return None
 
 
 def _values(name: str, number: int) -> Iterator[object]:
