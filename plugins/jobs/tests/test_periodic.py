@@ -340,6 +340,7 @@ args = { tenant_id = "acme" }
         "`kind` is missing",
         "forge.toml:20:9: ",
         "unknown key `every`",
+        "has a tenant_id that is no UUID",
     ):
         assert said in errors, errors
 
