@@ -1,5 +1,6 @@
 """Whom the current task works for: its tenant and its user."""
 
+from contextlib import ContextDecorator
 from contextvars import ContextVar, Token
 from uuid import UUID
 
@@ -20,7 +21,7 @@ class Acting:
 _acting: ContextVar[Acting] = ContextVar("forgecore_acting", default=Acting())  # noqa: B039 -- frozen
 
 
-class acting:  # noqa: N801 -- it is used as a function
+class acting(ContextDecorator):  # noqa: N801 -- it is used as a function
     """Work for `tenant` as `user` inside the block; what is left out stays as it is outside."""
 
     # A class, since one is made for every job that runs: a generator costs three times as much.
@@ -30,6 +31,10 @@ class acting:  # noqa: N801 -- it is used as a function
         self._tenant = tenant
         self._user = user
         self._tokens: list[Token[Acting]] = []
+
+    def _recreate_cm(self) -> "acting":
+        # As a decorator: calls of several threads have each their own.
+        return acting(tenant=self._tenant, user=self._user)
 
     def __enter__(self) -> Acting:
         outer = _acting.get()

@@ -116,13 +116,22 @@ def test_the_tutorial_and_the_how_to_run_as_they_stand(project):
 
 
 @pytest.mark.parametrize(
-    "page", ["howto/unique-jobs.md", "howto/periodic-jobs.md", "howto/enqueue-elsewhere.md"]
+    "page",
+    [
+        "howto/unique-jobs.md",
+        "howto/periodic-jobs.md",
+        "howto/enqueue-elsewhere.md",
+        "howto/change-jobs.md",
+        "howto/test-jobs.md",
+    ],
 )
 def test_how_tos_of_jobs_run_as_they_stand(project, server, page):
     name = f"docs_{uuid.uuid4().hex[:8]}"
     project.url = server.database(name)
     project.write("forge.toml", '[project]\nname = "shop"\nplugins = ["jobs", "scaffold"]\n')
-    Page(project).run(page)
+    runner = Page(project)
+    runner.environ["FORGE_TEST_DATABASE_URL"] = server.url
+    runner.run(page)
     server.drop(name)
 
 

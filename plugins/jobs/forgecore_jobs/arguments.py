@@ -108,7 +108,7 @@ def _finite(value: float) -> str:
 
 
 def _quoted(value: object) -> str:
-    return f'"{value}"'
+    return f'"{value!s}"'
 
 
 _FLAT: Final[Mapping[type, Callable[[Any], str]]] = {

@@ -10,6 +10,7 @@ from attrs import frozen
 from forgecore.names import fault_of_snake
 from forgecore.plugin import CheckContext, Diagnostic, Resource, near, pascal
 from forgecore_jobs.options import EVENTS, Hook, Hooks
+from forgecore_jobs.periodic import Periodic
 
 CODES: Final[Mapping[str, str]] = {
     "jobs/bad-kind": "A kind whose name cannot be one.",
@@ -122,6 +123,16 @@ def bad_uniques(ctx: CheckContext, hooks: Sequence[Declared]) -> Iterator[Diagno
                 text = f"a hook's jobs have no argument `{name}`: {', '.join(ARGUMENTS)}"
                 span = ctx.span(one.hook.unique, "by")
                 yield Diagnostic("jobs/bad-unique", span, text, near(name, ARGUMENTS))
+
+
+def unserved_entries(
+    entries: Sequence[Periodic], queues: Mapping[str, int]
+) -> Iterator[Diagnostic]:
+    """Report periodic entries whose queue no worker process would serve."""
+    for entry in entries:
+        if entry.queue is not None and entry.queue not in queues:
+            text = f"queue `{entry.queue}` of the entry {entry.name!r} is not in [jobs.queues]"
+            yield Diagnostic("jobs/unknown-queue", None, text, near(entry.queue, queues))
 
 
 def cascades(ctx: CheckContext) -> Iterator[Diagnostic]:

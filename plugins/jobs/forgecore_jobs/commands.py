@@ -2,8 +2,7 @@
 
 import json
 import sys
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final, LiteralString, TypeVar, cast
 from uuid import UUID
@@ -24,17 +23,23 @@ from forgecore.runtime.settings import (
 )
 from forgecore_jobs import doctor, operate
 from forgecore_jobs.engine.decode import ArgumentsError, structured
-from forgecore_jobs.engine.discover import WorkersError, find_workers
 from forgecore_jobs.engine.logs import configure_logs
 from forgecore_jobs.engine.processes import run_processes
 from forgecore_jobs.insert import Call, columns_of
+from forgecore_jobs.job import VERSION
 from forgecore_jobs.operate import STATES, Filter
-from forgecore_jobs.output import cell, connected, json_text, print_rows
+from forgecore_jobs.output import (
+    cell,
+    connected,
+    json_text,
+    print_rows,
+    project_workers,
+    workers_judged,
+)
 from forgecore_jobs.periodic_commands import periodic
 from forgecore_jobs.settings import JobsSettings
 from forgecore_jobs.tables import migrations
 from forgecore_jobs.wiring import project_wiring
-from forgecore_jobs.worker import Worker
 
 F = TypeVar("F", bound=Callable[..., Any])
 _WIDEST: Final = 40
@@ -81,7 +86,7 @@ def work_command(processes: int) -> None:
         most = sum(limits.values()) * processes
         click.echo(f"{processes} processes, up to {most} jobs at once", err=True)
         sys.exit(run_processes(processes))
-    with _workers_judged():
+    with workers_judged():
         engine = Engine(project_package())
     pool = read_section(DatabaseSettings, "database").pool
     shown = ", ".join(f"{queue} {limit}" for queue, limit in limits.items())
@@ -196,6 +201,9 @@ def enqueue(  # noqa: PLR0917 -- click passes options by name
     columns |= {"args": Jsonb(values), "tenant_id": tenant}
     if fault := _fault_of_job(kind, values, columns):
         raise click.ClickException(fault)
+    worker = project_workers().get(kind)
+    if worker is not None and worker.version > 1:
+        columns |= {"metadata": Jsonb({VERSION: str(worker.version)})}
     with connected() as conn:
         job_id = operate.enqueued(conn, columns, wiring.unique_of(kind))
     click.echo(json_text({"id": job_id}) if as_json else job_id)
@@ -224,7 +232,7 @@ def _fault_of_job(
         return f"queue `{queue}` is not in [jobs.queues]{_hint(queue, limits)}"
     if args.get("tenant_id") and str(columns["tenant_id"]) != args["tenant_id"]:
         return "--tenant and the arguments name different tenants"
-    worker = _workers().get(kind)
+    worker = project_workers().get(kind)
     if worker is None:
         click.echo(f"warning: there is no worker for the kind `{kind}` here", err=True)
         return None
@@ -304,7 +312,7 @@ def _known(conn: Connection[Any], what: str, name: str) -> None:
     else:
         known = {kind for one in operate.workers(conn) for kind in one["kinds"]}
         known |= {*operate.waiting_kinds(conn), *operate.paused_kinds(conn)}
-        known |= set(_workers())
+        known |= set(project_workers())
     if name not in known:
         raise click.ClickException(f"there is no {what} `{name}`{_hint(name, known)}")
 
@@ -418,10 +426,10 @@ def doctor_command(as_json: bool) -> None:
 
     Example: forgecore jobs doctor
     """
-    kinds = sorted(_workers())
+    workers = project_workers()
     limits = read_section(JobsSettings, "jobs").limits
     with connected() as conn:
-        found = list(doctor.findings(conn, [step.sql for step in migrations()], kinds, limits))
+        found = list(doctor.findings(conn, [step.sql for step in migrations()], workers, limits))
     if as_json:
         rows = [
             {"check": one.check, "ok": one.ok, "text": one.text, "remedy": one.remedy}
@@ -433,21 +441,6 @@ def doctor_command(as_json: bool) -> None:
             remedy = f" -> {one.remedy}" if one.remedy else ""
             click.echo(f"{'ok   ' if one.ok else 'WRONG'} {one.check:<11} {one.text}{remedy}")
     sys.exit(0 if all(one.ok for one in found) else 1)
-
-
-def _workers() -> dict[str, Worker[Any]]:
-    with _workers_judged():
-        return find_workers(project_package())
-
-
-@contextmanager
-def _workers_judged() -> Generator[None]:
-    """Say what is wrong with the project's workers, and exit with 1."""
-    try:
-        yield
-    except WorkersError as error:
-        click.echo(f"error[jobs/workers]: {error}", err=True)
-        sys.exit(1)
 
 
 def _jobs(ids: Sequence[int]) -> str:

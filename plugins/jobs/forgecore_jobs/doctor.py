@@ -10,6 +10,7 @@ from attrs import frozen
 from psycopg import Connection
 
 from forgecore_jobs import operate
+from forgecore_jobs.worker import Worker
 
 SHADOW: Final = "forge_doctor"
 _SKEW_S: Final = 2.0
@@ -53,7 +54,7 @@ class Finding:
 def findings(
     conn: Connection[Any],
     migrations: Sequence[str],
-    kinds: Sequence[str],
+    workers: Mapping[str, Worker[Any]],
     limits: Mapping[str, int],
 ) -> Iterator[Finding]:
     """Look at everything; `migrations` are the texts that made the tables, in order."""
@@ -61,7 +62,8 @@ def findings(
         ("tables", lambda: _tables(conn, migrations)),
         ("partitions", lambda: _partitions(conn)),
         ("workers", lambda: _workers(conn)),
-        ("kinds", lambda: _kinds(conn, kinds, limits)),
+        ("kinds", lambda: _kinds(conn, list(workers), limits)),
+        ("versions", lambda: _versions(conn, workers)),
         ("clock", lambda: _clock(conn)),
         ("snapshots", lambda: _snapshot(conn)),
         ("pauses", lambda: _pauses(conn)),
@@ -166,6 +168,31 @@ def _kinds(
 
 def _jobs(count: int) -> str:
     return f"{count} job{'s' if count != 1 else ''}"
+
+
+def _versions(conn: Connection[Any], workers: Mapping[str, Worker[Any]]) -> Iterator[Finding]:
+    name = "versions"
+    unread = 0
+    for row in operate.waiting_versions(conn):
+        worker, version = workers.get(row["kind"]), row["version"]
+        if worker is None or (fault := _fault_of_version(worker, version)) is None:
+            continue
+        unread += 1
+        jobs = f"{_jobs(row['jobs'])} of kind `{row['kind']}`"
+        text = f"{jobs} with arguments of version {version}: {fault}"
+        remedy = "run a worker that reads them, or write the upcaster"
+        yield Finding(check=name, ok=False, text=text, remedy=remedy)
+    if not unread:
+        yield Finding(check=name, ok=True, text="every version of arguments can be read")
+
+
+def _fault_of_version(worker: Worker[Any], version: str) -> str | None:
+    if not version.isdecimal():
+        return "no version"
+    if int(version) > worker.version:
+        return f"the worker here reads {worker.version} at most"
+    missing = [step for step in range(int(version), worker.version) if step not in worker.upcasters]
+    return f"no upcaster from version {missing[0]}" if missing else None
 
 
 def _clock(conn: Connection[Any]) -> Iterator[Finding]:

@@ -29,7 +29,7 @@ from forgecore.runtime.errors import translate
 from forgecore_jobs.arguments import check, encode
 from forgecore_jobs.bulk import IDS, Rows
 from forgecore_jobs.insert import Call, columns_of, insert_of
-from forgecore_jobs.job import JobArgs
+from forgecore_jobs.job import VERSION, JobArgs, version_of
 from forgecore_jobs.sql import TABLE
 from forgecore_jobs.unique import Unique
 from forgecore_jobs.unwrap import Wrapping, psycopg_async_of, psycopg_of
@@ -40,6 +40,11 @@ R = TypeVar("R")
 Source = Database | Transaction | Connection[Any] | Wrapping
 """Where a job is written: ours, psycopg's, or SQLAlchemy's and Django's with psycopg 3 below."""
 AsyncSource = AsyncDatabase | AsyncTransaction | AsyncConnection[Any] | Wrapping
+_NOT_MIGRATED: Final = (
+    psycopg.errors.UndefinedTable,
+    psycopg.errors.UndefinedColumn,
+    psycopg.errors.UndefinedFunction,
+)
 _REMEDY: Final = f"the table {TABLE} is not as it must be: run `forgecore migrate up`"
 
 
@@ -154,6 +159,12 @@ def enqueues(*kinds: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
     return decorate
 
 
+def row_of(args: JobArgs) -> dict[LiteralString, object]:
+    """Return what the row of a job says; EnqueueError if it cannot be one."""
+    check(args)
+    return _values(args, Call(None, None, None, None), project_wiring())
+
+
 def _insert(args: JobArgs, call: Call) -> tuple[LiteralString, dict[str, object]]:
     check(args)
     if fault := call.fault():
@@ -172,8 +183,14 @@ def _values(args: JobArgs, call: Call, wiring: Wiring) -> dict[LiteralString, ob
         **columns_of(args.kind, call, wiring),
         "args": encode(args),
         "tenant_id": _tenant_of(args),
-        "metadata": Jsonb(dict(wiring.metadata())),
+        "metadata": Jsonb(_metadata(args, wiring)),
     }
+
+
+def _metadata(args: JobArgs, wiring: Wiring) -> dict[str, str]:
+    version = version_of(cast("Any", type(args)))
+    own = {VERSION: str(version)} if version > 1 else {}
+    return {**wiring.metadata(), **own}
 
 
 def _tenant_of(args: JobArgs) -> UUID | None:
@@ -192,12 +209,12 @@ def _rows(args: Iterable[JobArgs], call: Call) -> Rows:
     for kind in rows.kinds:
         if wiring.unique_of(kind) is not None:
             raise EnqueueError([kind], "it is unique: enqueue() writes one at a time")
-    # What plugins add is of the call, and the same for all of them.
-    metadata = json.dumps(dict(wiring.metadata()))
-    heads: dict[tuple[str, UUID | None], str] = {}
+    heads: dict[tuple[type, UUID | None], str] = {}
     for one in jobs:
-        of = (one.kind, _tenant_of(one))
+        of = (type(one), _tenant_of(one))
         if (head := heads.get(of)) is None:
+            # What plugins add is of the call, and the same for all jobs of a class.
+            metadata = json.dumps(_metadata(one, wiring))
             columns = columns_of(one.kind, call, wiring)
             head = heads[of] = rows.head({**columns, "tenant_id": of[1], "metadata": metadata})
         rows.add(head, encode(one))
@@ -209,8 +226,14 @@ def _lent(source: Source) -> Generator[Connection[Any]]:
     if isinstance(source, Database | Transaction):
         with source.borrow() as conn:
             yield conn
-    else:
+        return
+    try:
         yield psycopg_of(source)
+    except BaseException:
+        if getattr(source, "in_atomic_block", False):
+            # Django does not see what failed below it, and would commit what is lost.
+            cast("Any", source).needs_rollback = True
+        raise
 
 
 @asynccontextmanager
@@ -233,10 +256,10 @@ def _named(kinds: tuple[str, ...]) -> Generator[None]:
     try:
         yield
     except NotMigratedError as error:
-        if TABLE in str(error) or 'of relation "jobs"' in str(error):
+        if "forge.job" in str(error) or 'of relation "jobs"' in str(error):
             raise EnqueueError(kinds, _REMEDY) from error
         raise
-    except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn) as error:
+    except _NOT_MIGRATED as error:
         raise EnqueueError(kinds, _REMEDY) from error
     except psycopg.IntegrityError as error:
         if (error.diag.schema_name, error.diag.table_name) == ("forge", "jobs"):

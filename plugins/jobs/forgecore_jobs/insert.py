@@ -90,8 +90,11 @@ WITH key AS MATERIALIZED (
 ), made AS (
     {insert_head(["id", *columns])}
     SELECT key.job_id, {typed} FROM key WHERE key.is_new
+    RETURNING id
 )
-SELECT job_id AS id FROM key"""  # noqa: S608
+SELECT id FROM made
+UNION ALL
+SELECT job_id FROM key WHERE NOT is_new"""  # noqa: S608
     own = {
         "key_tenant_id": values["tenant_id"],
         "key_by": list(unique.by) or None,

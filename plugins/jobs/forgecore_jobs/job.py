@@ -43,6 +43,14 @@ class JobArgs(Protocol):
 
 
 A = TypeVar("A", bound=JobArgs)
+VERSION: Final = "args_version"
+"""The key of a job's metadata that says the version of its arguments; without it they have 1."""
+
+
+def version_of(args: type) -> int:
+    """Return the version of an arguments' class: its `version: ClassVar[int]`, or 1."""
+    version: object = getattr(args, "version", 1)
+    return version if isinstance(version, int) else 1
 
 
 class Claim(NamedTuple):

@@ -10,7 +10,9 @@ from psycopg import Connection
 from psycopg.rows import dict_row
 
 from forgecore_jobs import sql
+from forgecore_jobs.engine.store import forget_keys
 from forgecore_jobs.insert import insert_of
+from forgecore_jobs.job import VERSION
 from forgecore_jobs.unique import Unique
 
 Row = dict[str, Any]
@@ -163,7 +165,14 @@ def resume(conn: Connection[Any], what: str, name: str) -> bool:
 
 def pruned(conn: Connection[Any], kept: Mapping[str, timedelta], *, dry_run: bool) -> list[Row]:
     """Drop the days that are over, or say which they are: part and rows of each."""
+    while not dry_run and _keys_forgotten(conn):
+        pass
     return _rows(conn, sql.PRUNE, {**kept, "dry_run": dry_run})
+
+
+def _keys_forgotten(conn: Connection[Any]) -> int:
+    with conn.transaction():
+        return forget_keys(conn)
 
 
 def queues(conn: Connection[Any]) -> list[Row]:
@@ -292,17 +301,21 @@ def pause_periodic(conn: Connection[Any], name: str) -> bool:
 
 
 def resume_periodic(conn: Connection[Any], name: str, next_at: datetime) -> bool:
-    """Let an entry go on with this tick; False if there is none."""
+    """Let a paused entry go on with this tick; False if there is none that is paused."""
     query: LiteralString = """
         UPDATE forge.job_periodic SET paused_at = NULL, next_at = %(next_at)s
-        WHERE name = %(name)s RETURNING name"""
+        WHERE name = %(name)s AND paused_at IS NOT NULL RETURNING name"""
     return bool(_rows(conn, query, {"name": name, "next_at": next_at}))
 
 
-def now(conn: Connection[Any]) -> datetime:
-    """Return the server's time."""
-    moment: datetime = conn.execute(sql.NOW).fetchall()[0][0]
-    return moment
+def waiting_versions(conn: Connection[Any]) -> list[Row]:
+    """Return how many live jobs of each kind have arguments of which version."""
+    query: LiteralString = """
+        SELECT kind, coalesce(metadata ->> %(version)s, '1') AS version, count(*) AS jobs
+        FROM forge.jobs
+        GROUP BY 1, 2
+        ORDER BY 1, 2"""
+    return _rows(conn, query, {"version": VERSION})
 
 
 def _rows(conn: Connection[Any], text: LiteralString, params: Mapping[str, Any]) -> list[Row]:

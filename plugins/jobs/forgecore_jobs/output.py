@@ -1,6 +1,7 @@
 """How the commands reach the database and print what they found."""
 
 import json
+import sys
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
@@ -12,7 +13,10 @@ from psycopg import Connection
 
 from forgecore.cli.database import needed_database
 from forgecore.cli.project import EnvironmentFailedError
+from forgecore.runtime.settings import project_package
+from forgecore_jobs.engine.discover import WorkersError, find_workers
 from forgecore_jobs.operate import Row
+from forgecore_jobs.worker import Worker
 
 
 @contextmanager
@@ -29,6 +33,22 @@ def connected() -> Generator[Connection[Any]]:
         ) as error:
             text = "the jobs' tables are not in the database: run `forgecore migrate up`"
             raise EnvironmentFailedError(text) from error
+
+
+def project_workers() -> dict[str, Worker[Any]]:
+    """Return the project's workers by kind; what is wrong with them ends the command."""
+    with workers_judged():
+        return find_workers(project_package())
+
+
+@contextmanager
+def workers_judged() -> Generator[None]:
+    """Say what is wrong with the project's workers, and exit with 1."""
+    try:
+        yield
+    except WorkersError as error:
+        click.echo(f"error[jobs/workers]: {error}", err=True)
+        sys.exit(1)
 
 
 def print_rows(rows: Sequence[Row], *, as_json: bool, empty: str) -> None:

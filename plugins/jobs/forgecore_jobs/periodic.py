@@ -2,11 +2,18 @@
 
 import json
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
-from itertools import takewhile
-from typing import Any, Literal
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from itertools import islice, takewhile
+from typing import Any, Final, Literal
+from uuid import UUID
 
 from attrs import Attribute, asdict, field, frozen, validators
+
+from forgecore.runtime import rules
+
+_WINDOWS: Final = tuple(timedelta(hours=hours) for hours in (0.02, 1, 24, 24 * 31, 24 * 400))
+"""The newest tick is looked for in the last minute, hour, day, month, year."""
 
 
 def _name(_entry: object, attribute: "Attribute[Any]", value: str) -> None:
@@ -15,24 +22,55 @@ def _name(_entry: object, attribute: "Attribute[Any]", value: str) -> None:
 
 
 def _cron(_entry: object, attribute: "Attribute[Any]", value: str) -> None:
-    from cronsim import CronSim, CronSimError  # noqa: PLC0415 -- who enqueues needs no clock
-
-    try:
-        next(CronSim(value, datetime.now(UTC)))
-    except CronSimError as error:
-        raise ValueError(f"'{attribute.name}' is no cron line: {error}") from None
-    except StopIteration:
-        raise ValueError(f"'{attribute.name}' never comes") from None
+    if fault := _fault_of_cron(value):
+        raise ValueError(f"'{attribute.name}' {fault}")
 
 
 def _timezone(_entry: object, attribute: "Attribute[Any]", value: str) -> None:
+    if not _is_timezone(value):
+        text = f'\'{attribute.name}\' is no time zone: such as "Europe/Berlin" or "UTC"'
+        raise ValueError(text)
+
+
+def _args(_entry: object, attribute: "Attribute[Any]", value: Mapping[str, Any]) -> None:
+    if fault := rules.json(dict(value)):
+        raise ValueError(f"'{attribute.name}' {fault[1]}")
+    tenant = value.get("tenant_id")
+    if tenant is not None and not _is_uuid(tenant):
+        raise ValueError(f"'{attribute.name}' has a tenant_id that is no UUID")
+
+
+# Every read of the settings asks again, and an enqueue reads them.
+@lru_cache(maxsize=256)
+def _fault_of_cron(line: str) -> str | None:
+    from cronsim import CronSim, CronSimError  # noqa: PLC0415 -- start-up time
+
+    try:
+        next(CronSim(line, datetime.now(UTC)))
+    except CronSimError as error:
+        return f"is no cron line: {error}"
+    except StopIteration:
+        return "never comes"
+    return None
+
+
+@lru_cache(maxsize=256)
+def _is_timezone(name: str) -> bool:
     from zoneinfo import ZoneInfo, ZoneInfoNotFoundError  # noqa: PLC0415 -- as above
 
     try:
-        ZoneInfo(value)
+        ZoneInfo(name)
     except (OSError, ValueError, ZoneInfoNotFoundError):
-        text = f'\'{attribute.name}\' is no time zone: such as "Europe/Berlin" or "UTC"'
-        raise ValueError(text) from None
+        return False
+    return True
+
+
+def _is_uuid(value: object) -> bool:
+    # As Postgres and the hooks write it: another spelling would be another unique key.
+    try:
+        return str(UUID(str(value))) == value
+    except ValueError:
+        return False
 
 
 def _nothing() -> Mapping[str, Any]:
@@ -50,7 +88,7 @@ class Periodic:
     name: str = field(validator=_name)
     kind: str
     cron: str = field(validator=_cron)
-    args: Mapping[str, Any] = field(factory=_nothing)
+    args: Mapping[str, Any] = field(factory=_nothing, validator=_args)
     timezone: str = field(default="UTC", validator=_timezone)
     catch_up: Literal["none", "last", "all"] = "last"
     overlap: bool = True
@@ -82,8 +120,20 @@ class Periodic:
         from cronsim import CronSim  # noqa: PLC0415 -- as above
 
         for tick in CronSim(self.cron, after.astimezone(ZoneInfo(self.timezone))):
-            yield tick.astimezone(UTC)
+            # In an hour that comes twice, a line that begins in the second gives the first.
+            if (moment := tick.astimezone(UTC)) > after:
+                yield moment
 
-    def due(self, first: datetime, now: datetime) -> list[datetime]:
-        """Return the ticks from `first`, which is one, to now."""
-        return [first, *takewhile(lambda tick: tick <= now, self.ticks(first))]
+    def due(self, first: datetime, now: datetime, most: int) -> list[datetime]:
+        """Return the ticks from `first`, which is one, to now; the oldest, if they are many."""
+        ticks = takewhile(lambda tick: tick <= now, self.ticks(first))
+        return [first, *islice(ticks, most - 1)]
+
+    def newest(self, first: datetime, now: datetime) -> datetime:
+        """Return the newest tick from `first`, which is one, to now."""
+        for window in _WINDOWS:
+            if (start := now - window) <= first:
+                break
+            if ticks := list(takewhile(lambda tick: tick <= now, self.ticks(start))):
+                return ticks[-1]
+        return [first, *takewhile(lambda tick: tick <= now, self.ticks(first))][-1]

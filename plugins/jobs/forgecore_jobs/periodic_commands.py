@@ -8,8 +8,8 @@ from psycopg import Connection
 from forgecore.names import near
 from forgecore.runtime.settings import read_section
 from forgecore_jobs import operate
-from forgecore_jobs.engine.ticks import write
-from forgecore_jobs.output import connected, print_rows
+from forgecore_jobs.engine.ticks import begin_of, write
+from forgecore_jobs.output import connected, print_rows, project_workers
 from forgecore_jobs.periodic import Periodic
 from forgecore_jobs.settings import JobsSettings
 from forgecore_jobs.wiring import project_wiring
@@ -45,8 +45,11 @@ def run_command(name: str) -> None:
     Example: forgecore jobs periodic run nightly-report
     """
     entry = _entry(name)
+    worker = project_workers().get(entry.kind)
+    version = 1 if worker is None else worker.version
     with connected() as conn:
-        click.echo(write(conn, entry, operate.now(conn), project_wiring()))
+        now = operate.server_time(conn)
+        click.echo(write(conn, entry, now, project_wiring(), version))
 
 
 @periodic.command("pause")
@@ -70,7 +73,7 @@ def resume_command(name: str) -> None:
     """
     entry = _entry(name)
     with connected() as conn:
-        upcoming = next(entry.ticks(operate.now(conn)))
+        upcoming = next(entry.ticks(begin_of(conn, name)))
         _told(operate.resume_periodic(conn, name, upcoming), conn, name)
     click.echo(f"{name} goes on at {upcoming.isoformat()}")
 

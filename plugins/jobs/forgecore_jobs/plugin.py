@@ -29,6 +29,7 @@ from forgecore_jobs.checks import (
     declared_hooks,
     missing_workers,
     unknown_queues,
+    unserved_entries,
 )
 from forgecore_jobs.options import Hooks
 from forgecore_jobs.settings import JobsSettings
@@ -60,7 +61,9 @@ def forgecore_check(ctx: CheckContext) -> Iterable[Diagnostic]:
     hooks = declared_hooks(ctx.resources)
     yield from bad_kinds(ctx, hooks)
     if ctx.is_whole(JobsSettings):
-        yield from unknown_queues(ctx, hooks, ctx.config(JobsSettings).limits)
+        settings = ctx.config(JobsSettings)
+        yield from unknown_queues(ctx, hooks, settings.limits)
+        yield from unserved_entries(settings.periodic, settings.limits)
     yield from bad_conditions(ctx, hooks)
     yield from bad_uniques(ctx, hooks)
     yield from cascades(ctx)

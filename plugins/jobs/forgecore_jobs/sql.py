@@ -140,16 +140,21 @@ FORGET_CANCELS: Final = """
 DELETE FROM forge.job_cancels
 WHERE NOT EXISTS (SELECT FROM forge.jobs WHERE jobs.id = job_cancels.job_id)"""
 
+# Who is locked is looked at again: meanwhile somebody may have taken the key for a new job, which
+# the first statement does not see.
+FREE_KEYS: Final = """
+SELECT key
+FROM forge.job_keys AS entry
+WHERE (expires_at IS NULL OR expires_at < clock_timestamp())
+    AND NOT EXISTS (SELECT FROM forge.jobs WHERE jobs.id = entry.job_id)
+LIMIT 20000
+FOR UPDATE SKIP LOCKED"""
+
 FORGET_KEYS: Final = """
-DELETE FROM forge.job_keys
-WHERE key IN (
-    SELECT key
-    FROM forge.job_keys AS entry
-    WHERE (expires_at IS NULL OR expires_at < clock_timestamp())
-        AND NOT EXISTS (SELECT FROM forge.jobs WHERE jobs.id = entry.job_id)
-    LIMIT 100000
-    FOR UPDATE SKIP LOCKED
-)"""
+DELETE FROM forge.job_keys AS entry
+WHERE key = ANY(%(keys)s)
+    AND (expires_at IS NULL OR expires_at < clock_timestamp())
+    AND NOT EXISTS (SELECT FROM forge.jobs WHERE jobs.id = entry.job_id)"""
 
 ENTER_PERIODIC: Final = """
 INSERT INTO forge.job_periodic AS entry (name, kind, clock, definition, next_at)
@@ -165,13 +170,24 @@ ON CONFLICT (name) DO UPDATE SET
 SEE_PERIODIC: Final = """
 UPDATE forge.job_periodic
 SET seen_at = clock_timestamp()
-WHERE definition = ANY(%(definitions)s) AND seen_at < clock_timestamp() - interval '1 minute'"""
+WHERE name IN (
+    SELECT name
+    FROM forge.job_periodic
+    WHERE definition = ANY(%(definitions)s) AND seen_at < clock_timestamp() - interval '50 seconds'
+    FOR UPDATE SKIP LOCKED
+)"""
+
+# Whoever had changed an entry is gone, as after a deployment that was taken back.
+LEFT_PERIODIC: Final = """
+SELECT name
+FROM forge.job_periodic
+WHERE name = ANY(%(names)s)
+    AND definition <> ALL(%(definitions)s)
+    AND seen_at < clock_timestamp() - interval '3 minutes'"""
 
 # Another deployment may have an entry of the same name: only its own are a process's.
 DUE_PERIODIC: Final = """
-SELECT
-    name, next_at, clock_timestamp(),
-    EXISTS (SELECT FROM forge.jobs WHERE jobs.id = last_job)
+SELECT name, next_at, last_job, clock_timestamp()
 FROM forge.job_periodic
 WHERE definition = ANY(%(definitions)s)
     AND next_at <= clock_timestamp()
@@ -183,8 +199,13 @@ UPDATE forge.job_periodic
 SET next_at = %(next_at)s, last_at = %(last_at)s, last_job = coalesce(%(last_job)s, last_job)
 WHERE name = %(name)s"""
 
-NOW: Final = """
-SELECT clock_timestamp()"""
+IS_LIVE: Final = """
+SELECT EXISTS (SELECT FROM forge.jobs WHERE id = %(job)s)"""
+
+LAST_PERIODIC: Final = """
+SELECT greatest(clock_timestamp(), max(last_at))
+FROM forge.job_periodic
+WHERE name = %(name)s"""
 
 PARTITION: Final = """
 SELECT forge.jobs_partition()"""

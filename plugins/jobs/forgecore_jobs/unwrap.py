@@ -34,7 +34,7 @@ def psycopg_of(source: Any) -> Connection[Any]:  # noqa: ANN401 -- whatever wrap
     below = getattr(source, "connection", None)
     if callable(below):
         return psycopg_of(source.connection())  # a session of SQLAlchemy
-    driver = getattr(below, "driver_connection", below)
+    driver = source if below is None else getattr(below, "driver_connection", below)
     if _is_sync(driver):
         return driver
     raise NoPsycopgError(source, driver)

@@ -341,6 +341,8 @@ def _changed(resource: Resource, hooks: Sequence[Hook]) -> tuple[str, ...]:
         names = [resource.attribute(name) or name for name in hook.only_if_changed]
         if not names:
             continue
+        # What is restored has changed, whatever it says.
+        names += ["deleted_at"] if resource.soft_delete else []
         changed = " OR ".join(f"old.{name} IS DISTINCT FROM new.{name}" for name in names)
         is_other = f"hook.kind <> {_sql(hook.kind)} OR " if len(hooks) > 1 else ""
         conditions.append(f"{is_other}{changed}")

@@ -1,7 +1,7 @@
 """@worker: the function that runs the jobs of one kind, and the register of them."""
 
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import timedelta
 from functools import cached_property
 from typing import Any, Final, Generic, Protocol, cast, overload
@@ -9,13 +9,15 @@ from typing import Any, Final, Generic, Protocol, cast, overload
 import attrs
 from attrs import field, frozen
 
-from forgecore_jobs.job import A, AsyncJob, Job
+from forgecore_jobs.job import A, AsyncJob, Job, version_of
 
 registered: Final[list["Worker[Any]"]] = []
 """Every worker that was declared in this process, in order."""
 
 
 Callback = Callable[[Any, Any, BaseException], object]
+Upcaster = Callable[[dict[str, Any]], dict[str, Any]]
+"""Makes arguments of one version, as JSON, arguments of the next."""
 
 
 OnFailure = (
@@ -36,11 +38,23 @@ class Worker(Generic[A]):
     on_discard: Callback | None = field(default=None, kw_only=True)
     throws: tuple[type[BaseException], ...] = field(default=(), kw_only=True)
     retry_when: Callable[[int, BaseException], bool] | None = field(default=None, kw_only=True)
+    aliases: tuple[str, ...] = field(default=(), kw_only=True)
+    upcasters: Mapping[int, Upcaster] = field(factory=dict[int, Upcaster], kw_only=True, eq=False)
 
     @cached_property
     def kind(self) -> str:
         """The kind whose jobs it runs."""
         return self.args.kind
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kind, and the names that it had before."""
+        return (self.kind, *self.aliases)
+
+    @cached_property
+    def version(self) -> int:
+        """The version of the arguments' class: its `version: ClassVar[int]`, or 1."""
+        return version_of(self.args)
 
     @cached_property
     def is_async(self) -> bool:
@@ -77,6 +91,8 @@ def worker(
     on_discard: OnFailure[A] | None = None,
     throws: type[BaseException] | tuple[type[BaseException], ...] = (),
     retry_when: Callable[[int, BaseException], bool] | None = None,
+    aliases: Sequence[str] = (),
+    upcasters: Mapping[int, Upcaster] | None = None,
 ) -> _Declares[A]:
     """Declare the function that runs the jobs of a kind.
 
@@ -87,6 +103,10 @@ def worker(
     with the arguments, a job whose `tx` commits with the outcome, and the exception; what they
     raise is logged. `throws` discards at once. `retry_when` is asked with the failures so far
     and the exception, and discards with False.
+
+    `aliases` are names that the kind had before: jobs that were enqueued under them run here.
+    `upcasters` make arguments of version n, a dict as in JSON, those of n + 1, up to the
+    class's `version`.
     """
     if fault := _fault_of_args(args):
         raise TypeError(fault)
@@ -95,6 +115,9 @@ def worker(
         and timeout > timedelta(0)
     ):
         raise TypeError("timeout must be a timedelta of more than nothing")
+    steps = dict(upcasters or {})
+    if fault := _fault_of_steps(args, steps):
+        raise TypeError(fault)
 
     def declare(function: Callable[[A, Any], Any]) -> Worker[A]:
         if fault := _fault_of_function(function, on_error, on_discard):
@@ -107,6 +130,8 @@ def worker(
             on_discard=cast("Callback | None", on_discard),
             throws=throws if isinstance(throws, tuple) else (throws,),
             retry_when=retry_when,
+            aliases=tuple(aliases),
+            upcasters=steps,
         )
         registered.append(declared)
         return declared
@@ -119,6 +144,15 @@ def _fault_of_args(args: object) -> str | None:
         return "@worker takes the class of a kind's arguments: @worker(Args)"
     if not attrs.has(args) or not isinstance(getattr(args, "kind", None), str):
         return f"{args.__name__} is no attrs class with `kind: ClassVar[str]`"
+    return None
+
+
+def _fault_of_steps(args: type, upcasters: Mapping[int, Upcaster]) -> str | None:
+    version = version_of(args)
+    if version < 1:
+        return f"{args.__name__}.version must be 1 or more"
+    if odd := sorted(set(upcasters) - set(range(1, version))):
+        return f"there is no upcaster from version {odd[0]}: {args.__name__} has version {version}"
     return None
 
 

@@ -13,6 +13,8 @@ from forgecore_jobs.unwrap import NoPsycopgError
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import Session
 
+from forgecore.runtime import EnqueueError
+
 
 @attrs.frozen
 class PingArgs:
@@ -85,7 +87,7 @@ def test_django(here):
     import django
     import psycopg
     from django.conf import settings
-    from django.db import transaction
+    from django.db import connections, transaction
     from django.db.backends.postgresql.base import DatabaseWrapper
     from django.db.utils import ConnectionHandler
 
@@ -109,15 +111,28 @@ def test_django(here):
     connection.rollback()
     enqueue_many(connection, [PingArgs(3)])
     connection.commit()
+    connection.set_autocommit(True)
+    connections["default"] = connection
+    with transaction.atomic():
+        enqueue(connection, PingArgs(4))
+        assert numbers(here) == [1, 3]
+    with pytest.raises(ValueError), transaction.atomic():
+        enqueue(connection, PingArgs(5))
+        raise ValueError
+    with transaction.atomic():
+        enqueue(connection, PingArgs(6))
+        here.sql.execute("ALTER TABLE forge.jobs ADD CHECK (kind <> 'ping') NOT VALID")
+        with pytest.raises(EnqueueError):
+            enqueue(connection, PingArgs(7))
+        assert connection.needs_rollback
     connection.close()
-    assert transaction is not None
 
-    assert numbers(here) == [1, 3]
+    assert numbers(here) == [1, 3, 4]
 
 
 def test_another_driver_is_named(here):
     engine = sa.create_engine("sqlite://")
     with engine.connect() as conn, pytest.raises(NoPsycopgError, match=r"but sqlite3\.Connection"):
         enqueue(conn, PingArgs(1))
-    with pytest.raises(NoPsycopgError):
+    with pytest.raises(NoPsycopgError, match=r"but sqlite3\.Connection"):
         enqueue(sqlite3.connect(":memory:"), PingArgs(1))  # type: ignore[arg-type]

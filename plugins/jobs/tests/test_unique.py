@@ -16,6 +16,7 @@ SCHEMA = """
 [resource]
 name = "Product"
 tenant_scoped = true
+soft_delete = true
 
 [fields]
 title = { type = "string", required = true }
@@ -155,6 +156,17 @@ def test_an_update_fires_only_the_hooks_of_what_it_changed(shop):
     assert shop.kinds() == [*["index_product"] * 2, "move_product"]
 
 
+def test_a_restore_has_changed_everything(shop):
+    shop.py("""
+        actions = ProductActions(db)
+        one = actions.create(ProductCreate(title="a"))
+        actions.delete(one.id)
+        actions.restore(one.id)
+    """)
+
+    assert shop.kinds() == ["digest_tenant", "index_product", "move_product", "reprice_product"]
+
+
 def test_a_rolled_back_update_leaves_no_key(shop):
     shop.py("""
         actions = ProductActions(db)
@@ -279,7 +291,7 @@ def test_the_job_that_answers_starts_after_the_callers_commit(shop):
 
 def test_of_eight_at_once_one_writes_and_all_get_its_id(shop):
     got: list[tuple[int, bool]] = []
-    ready = threading.Barrier(8)
+    ready = threading.Barrier(8, timeout=30)
 
     def race() -> None:
         with psycopg.connect(shop.url) as conn:
@@ -316,6 +328,61 @@ def test_who_waits_for_a_key_that_is_rolled_back_takes_it(shop):
 
     assert [is_new for _, is_new in got] == [True]
     assert len(shop.kinds()) == 1
+
+
+def test_under_repeatable_read_a_race_is_told_and_not_lost(shop):
+    args = json.dumps({"n": 1})
+    with psycopg.connect(shop.url) as conn:
+        conn.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+        conn.execute("SELECT 1")
+        take(shop.sql, args)
+        with pytest.raises(psycopg.errors.SerializationFailure):
+            take(conn, args)
+
+
+def test_keys_that_nobody_has_are_forgotten(shop):
+    kept, _ = unique(shop, 1)
+    unique(shop, 2, period="1 hour")
+    gone, _ = unique(shop, 3)
+    shop.sql.execute("DELETE FROM forge.jobs WHERE id <> %s", (kept,))
+    shop.ok("jobs", "prune")
+
+    keys = {row[0] for row in shop.sql.execute("SELECT job_id FROM forge.job_keys")}
+    assert gone not in keys
+    assert len(keys) == 2
+
+
+def test_a_database_without_the_newest_steps_is_told(shop):
+    shop.sql.execute("ALTER FUNCTION forge.jobs_unique RENAME TO jobs_other")
+    shop.py("""
+        from forgecore.runtime import EnqueueError
+        for do in (
+            lambda: enqueue(db, DigestTenantArgs(resource_id=uuid.UUID(int=1), tenant_id=tenant)),
+            lambda: ProductActions(db).create(ProductCreate(title="a")),
+        ):
+            try:
+                do()
+            except EnqueueError as error:
+                assert "migrate up" in str(error)
+            else:
+                raise AssertionError
+    """)
+
+
+def test_a_job_that_a_trigger_suppresses_is_not_taken_for_written(shop):
+    shop.sql.execute("""
+        CREATE FUNCTION drop_it() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$;
+        CREATE TRIGGER drop_it BEFORE INSERT ON forge.jobs FOR EACH ROW EXECUTE FUNCTION drop_it();
+    """)
+    shop.py("""
+        from forgecore.runtime import SuppressedError
+        try:
+            enqueue(db, DigestTenantArgs(resource_id=uuid.UUID(int=1), tenant_id=tenant))
+        except SuppressedError:
+            pass
+        else:
+            raise AssertionError
+    """)
 
 
 def test_mistakes_are_told_with_their_place(build, project):

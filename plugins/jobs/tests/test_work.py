@@ -318,6 +318,18 @@ def reindex_product(args, job):
     assert shop.sql.execute(kills, (killer,)).fetchall() == [(2,)] * 3
 
 
+def test_a_suspect_that_cannot_start_keeps_no_other_waiting(shop):
+    shop.jobs(both())
+    paused = shop.enqueue()
+    other = shop.enqueue("reindex_product")
+    shop.sql.execute("UPDATE forge.jobs SET kills = 2")
+    shop.ok("jobs", "pause", "--queue", "notifications")
+    shop.work()
+    shop.until(lambda: shop.state(other)[0] == "completed")
+
+    assert shop.state(paused)[:2] == ("available", 0)
+
+
 def test_a_job_whose_callback_kills_its_workers_is_given_up_too(shop):
     job = shop.enqueue()
     for _ in range(4):

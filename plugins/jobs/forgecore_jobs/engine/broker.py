@@ -20,7 +20,6 @@ from dramatiq.middleware import Retries, ShutdownNotifications, TimeLimit
 from forgecore_jobs.engine.floors import Claimer
 from forgecore_jobs.engine.store import Settled, Store, say
 from forgecore_jobs.job import Claim, Finished
-from forgecore_jobs.worker import Worker
 
 _SHORTEST_S: Final = 0.02
 _LONGEST_S: Final = 0.5
@@ -67,11 +66,11 @@ class PostgresBroker(Broker):
         return len(self.middleware) > 1
 
     def declare_kind(
-        self, worker: Worker[Any], run: Callable[[Claim], BaseException | None], queue: str
+        self, kind: str, run: Callable[[Claim], BaseException | None], queue: str
     ) -> None:
         """Declare the actor of a kind; its jobs are claimed from then on."""
-        self._kinds.add(worker.kind)
-        JobActor(worker, run, queue, self)
+        self._kinds.add(kind)
+        JobActor(kind, run, queue, self)
 
     def attach(self, store: Store, worker_id: Callable[[], int]) -> None:
         """Say what to claim with; nothing can be consumed before."""
@@ -226,7 +225,7 @@ class JobActor(dramatiq.Actor[..., None]):
 
     def __init__(
         self,
-        worker: Worker[Any],
+        kind: str,
         run: Callable[[Claim], BaseException | None],
         queue: str,
         broker: PostgresBroker,
@@ -241,7 +240,7 @@ class JobActor(dramatiq.Actor[..., None]):
         super().__init__(
             call,
             broker=broker,
-            actor_name=worker.kind,
+            actor_name=kind,
             queue_name=queue,
             priority=0,
             options={},

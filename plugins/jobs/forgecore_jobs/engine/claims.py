@@ -18,6 +18,7 @@ _LONGEST_S: Final = 0.5
 _FAILED_S: Final = 1.0
 _VAIN_S: Final = 0.3
 """After a wake-up for jobs that are others', so long without asking for the next one."""
+_LONGEST_REST_S: Final = 1.0
 _DEAR: Final = 20
 """A look that finds nothing takes a twentieth of the time at most: many jobs of others are dear."""
 
@@ -80,7 +81,7 @@ class ClaimLoop:
         begun = time.monotonic()
         if wanted:
             found = self._claimer.claim(self._store, self._worker_id(), wanted)
-        rest_s = (time.monotonic() - begun) * _DEAR
+        rest_s = min((time.monotonic() - begun) * _DEAR, _LONGEST_REST_S)
         if found:
             self._slots.take(found)
             self._start(found)

@@ -11,12 +11,16 @@ from uuid import UUID
 
 from cattrs import Converter, transform_error
 
-from forgecore_jobs.job import Claim
+from forgecore_jobs.job import VERSION, Claim
 from forgecore_jobs.worker import Worker
 
 
 class ArgumentsError(Exception):
     """The arguments of a job do not fit the class of its kind."""
+
+
+class NewerArgumentsError(Exception):
+    """The arguments are of a newer deployment, whose worker is to run the job."""
 
 
 def decode(worker: Worker[Any], claim: Claim) -> object:
@@ -25,7 +29,33 @@ def decode(worker: Worker[Any], claim: Claim) -> object:
         args: object = json.loads(claim.args)
     except (ValueError, RecursionError) as error:
         raise ArgumentsError(f"args cannot be read: {error}") from None
+    if worker.version > 1 or VERSION in claim.metadata:
+        args = _upcast(worker, args, _version_of(claim))
     return structured(worker, args)
+
+
+def _version_of(claim: Claim) -> int:
+    try:
+        metadata: object = json.loads(claim.metadata)
+        pairs = cast("dict[str, str]", metadata) if isinstance(metadata, dict) else {}
+        return int(pairs.get(VERSION, 1))
+    except (ValueError, TypeError, RecursionError) as error:
+        raise ArgumentsError(f"the version of its args cannot be read: {error}") from None
+
+
+def _upcast(worker: Worker[Any], args: Any, version: int) -> object:  # noqa: ANN401 -- as below
+    """Return arguments of a version as those of the worker's class."""
+    if version > worker.version:
+        raise NewerArgumentsError(f"its arguments have version {version}, here is {worker.version}")
+    for step in range(version, worker.version):
+        if (upcaster := worker.upcasters.get(step)) is None:
+            raise ArgumentsError(f"no upcaster makes version {step} of its args {step + 1}")
+        try:
+            args = upcaster(args)
+        except Exception as error:
+            text = f"the upcaster of version {step} failed: {type(error).__name__}: {error}"
+            raise ArgumentsError(text) from error
+    return args
 
 
 def structured(worker: Worker[Any], args: Any) -> object:  # noqa: ANN401 -- whatever JSON may hold

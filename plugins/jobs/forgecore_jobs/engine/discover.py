@@ -16,7 +16,10 @@ class WorkersError(Exception):
 
 
 def find_workers(package: str) -> dict[str, Worker[Any]]:
-    """Import the workers of `package` and return them by kind; WorkersError names every fault."""
+    """Import the workers of `package` and return them by kind and alias.
+
+    WorkersError names every fault.
+    """
     _make_importable()
     importlib.invalidate_caches()
     faults: list[str] = []
@@ -32,9 +35,10 @@ def find_workers(package: str) -> dict[str, Worker[Any]]:
     for worker in registered:
         if not worker.function.__module__.startswith(f"{package}."):
             continue
-        other = workers.setdefault(worker.kind, worker)
-        if other is not worker:
-            faults.append(f"{worker.place}: `{worker.kind}` has a worker already: {other.place}")
+        for kind in worker.kinds:
+            other = workers.setdefault(kind, worker)
+            if other is not worker:
+                faults.append(f"{worker.place}: `{kind}` has a worker already: {other.place}")
     if faults:
         raise WorkersError("\n".join(faults))
     return workers

@@ -154,6 +154,7 @@ class Chores:
             _Chore(_KINDS_S, self._name_unknown),
             _Chore(_ORPHANS_S, self._store.find_orphans),
             # Not all processes of a deployment at once.
+            _Chore(_MAINTENANCE_S, self._store.forget_keys, now + random.uniform(1, 30)),  # noqa: S311
             _Chore(_MAINTENANCE_S, self._maintain, now + random.uniform(1, 30)),  # noqa: S311
         )
         while not self._stopped.wait(_LOOK_S):

@@ -8,7 +8,7 @@ import psycopg
 from dramatiq.errors import Retry
 
 from forgecore_jobs.backoff import RIVER, Backoff
-from forgecore_jobs.engine.decode import ArgumentsError
+from forgecore_jobs.engine.decode import ArgumentsError, NewerArgumentsError
 from forgecore_jobs.engine.store import MOST_KILLS, say
 from forgecore_jobs.engine.transaction import CompletionUnsureError
 from forgecore_jobs.engine.watch import Cancelled, GraceOver, Run, TimeLimitExceeded
@@ -30,6 +30,7 @@ from forgecore_jobs.worker import Worker
 
 _LONGEST_TRACEBACK: Final = 16 * 1024
 _LONGEST_MESSAGE: Final = 4 * 1024
+_NEWER: Final = timedelta(seconds=10)
 _UNSURE: Final = timedelta(seconds=5)
 _UNREADABLE: Final = timedelta(minutes=1)
 
@@ -82,6 +83,9 @@ def _outcome_of(
         case CompletionUnsureError():
             say("warning", "job.completion_unsure", by=job.log, error=str(error.__cause__))
             return Again(delay=_UNSURE)
+        case NewerArgumentsError():
+            say("warning", "job.newer", by=job.log, error=str(error))
+            return Again(delay=_NEWER)
         case Discard() | ArgumentsError() | WorkerKilled():
             return _discarded(error, job)
         case _ if isinstance(error, worker.throws):

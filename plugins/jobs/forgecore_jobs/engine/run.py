@@ -5,7 +5,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from types import FrameType
@@ -41,6 +41,7 @@ from forgecore_jobs.wiring import project_wiring
 
 _ACKS_S: Final = 10.0
 _CLOSE_S: Final = 5.0
+_FLUSHED_S: Final = 0.002
 _LAST_S: Final = 0.5
 _PATIENCE_S: Final = 1e6
 _SWITCH_S: Final = 0.0005
@@ -57,8 +58,8 @@ class Engine(Middleware):
         # The workers' modules may add middleware of their own to it.
         dramatiq.set_broker(self.broker)
         self.workers = find_workers(package)
-        for worker in self.workers.values():
-            self.broker.declare_kind(worker, self._run, DEFAULT_QUEUE)
+        for kind in self.workers:
+            self.broker.declare_kind(kind, self._run, DEFAULT_QUEUE)
         for queue in self._settings.limits:
             self.broker.declare_queue(queue)
         self._runner: Runner | None = None
@@ -89,8 +90,8 @@ class Engine(Middleware):
             limits=self._settings.limits,
             kinds=sorted(self.workers),
             timeouts={
-                worker.kind: worker.timeout.total_seconds()
-                for worker in self.workers.values()
+                kind: worker.timeout.total_seconds()
+                for kind, worker in self.workers.items()
                 if worker.timeout is not None
             },
         )
@@ -105,7 +106,8 @@ class Engine(Middleware):
         self._lease.start()
         self._watch.tick = self._lease.give_up_if_late
         wiring = project_wiring()
-        ticks = Ticks(chores, self._settings.periodic, wiring)
+        versions = {kind: worker.version for kind, worker in self.workers.items()}
+        ticks = Ticks(chores, self._settings.periodic, wiring, versions)
         self._chores = Chores(chores, self._lease, entry, self._settings.kept, ticks)
         self._chores.start()
         self._watch.start()
@@ -158,6 +160,25 @@ class Engine(Middleware):
         listener.stop()
         thread.join(_CLOSE_S)
         self._claims.give_back(self._threads.take_back())
+
+    def run_due(
+        self, limits: Mapping[str, int] | None = None
+    ) -> list[tuple[Claim, BaseException | None]]:
+        """Run what is due until nothing is, one job after the other in this thread.
+
+        `limits` are the queues to claim from, all by default. Each job is given with what it
+        raised; their outcomes are written.
+        """
+        if self._runner is None:
+            raise RuntimeError("the engine is not started")
+        claimer = Claimer(sorted(self.workers), self._settings.max_attempts)
+        ran: list[tuple[Claim, BaseException | None]] = []
+        wanted = limits or self._settings.limits
+        while claims := claimer.claim(self._claims, self._lease.worker_id, wanted):
+            ran += [(claim, self._runner.run(claim)) for claim in claims]
+            while self._runner.held.ids()[0]:
+                time.sleep(_FLUSHED_S)
+        return ran
 
     def finish(self, hurry: threading.Event) -> bool:
         """Let what runs end within the grace, give the rest back; False if a thread still runs.

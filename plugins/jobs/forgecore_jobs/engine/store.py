@@ -209,7 +209,7 @@ class Store:
         levels: Sequence[Level],
     ) -> list[Claim]:
         """Take up to so many due jobs of each queue, first priority first."""
-        params = {
+        params: dict[str, object] = {
             "worker": worker,
             "kinds": _texts(tuple(kinds)),
             "max_attempts": max_attempts,
@@ -219,9 +219,9 @@ class Store:
             "floor_priorities": _array(level.priority for level in levels),
             "floor_times": _array(level.time.isoformat() for level in levels),
             "floor_ids": _array(level.id for level in levels),
-            "suspects": not self._held.has_suspect,
         }
         with self._turn:
+            params["suspects"] = not self._held.has_suspect
             if self._doubtful:
                 # A claim may have been made whose answer never came.
                 ids, attempts = self._held.ids()
@@ -267,8 +267,12 @@ class Store:
         """Make the partitions of the days to come, and drop the days that are over."""
         self._run(sql.PARTITION, {})
         self._run(sql.FORGET_CANCELS, {})
-        self._run(sql.FORGET_KEYS, {})
         self._run(sql.PRUNE, {**kept, "dry_run": False})
+
+    def forget_keys(self) -> None:
+        """Delete unique keys that nobody has any more."""
+        while self.within(forget_keys):
+            pass
 
     def give_back(self, claims: Sequence[Claim]) -> None:
         """Let others run claims that were never started; no failure is counted.
@@ -357,6 +361,16 @@ class Store:
         if self._conn is not None:
             self._conn.close()
             self._conn = None
+
+
+def forget_keys(conn: Connection[TupleRow]) -> int:
+    """Delete some of the unique keys that nobody has; return how many were looked at.
+
+    To be called in a transaction, until there are none.
+    """
+    keys = [row[0] for row in conn.execute(sql.FREE_KEYS).fetchall()]
+    conn.execute(sql.FORGET_KEYS, {"keys": keys})
+    return len(keys)
 
 
 def finish_params(batch: Sequence[Settled]) -> dict[str, Any]:

@@ -187,21 +187,30 @@ DECLARE
         EXCEPT
         SELECT pause.name FROM forge.job_pauses AS pause WHERE pause.what = 'kind'
     );
-    -- One of them at a time in a process: the next death counts for the guilty one alone.
-    suspect bigint := CASE WHEN suspects THEN (
-        SELECT job.id
-        FROM forge.jobs AS job
-        WHERE job.kills >= 2
-            AND job.queue = ANY (queues)
-            AND job.run_at <= now()
-            AND job.worker_id IS NULL
-            AND job.kind = ANY (known)
-        ORDER BY job.id
-        LIMIT 1
-    ) END;
+    suspect record;
 BEGIN
+    -- One of them at a time in a process: the next death counts for the guilty one alone.
+    SELECT job.id, job.queue
+    INTO suspect
+    FROM forge.jobs AS job
+    WHERE suspects
+        AND job.kills >= 2
+        AND job.queue = ANY (queues)
+        AND NOT EXISTS (
+            SELECT FROM forge.job_pauses AS pause
+            WHERE pause.what = 'queue' AND pause.name = job.queue
+        )
+        AND job.run_at <= now()
+        AND job.worker_id IS NULL
+        AND job.attempt < 2000000000
+        AND job.kind = ANY (known)
+    ORDER BY job.id
+    LIMIT 1
+    FOR NO KEY UPDATE SKIP LOCKED;
     RETURN QUERY
     WITH found AS MATERIALIZED (
+        SELECT suspect.id WHERE suspect.id IS NOT NULL
+        UNION ALL
         SELECT taken.id
         FROM unnest(queues, limits) AS wanted (queue, most)
         CROSS JOIN LATERAL (
@@ -225,11 +234,11 @@ BEGIN
                     AND job.worker_id IS NULL
                     AND job.attempt < 2000000000
                     AND job.kind = ANY (known)  -- another process may know the others
-                    AND (job.kills < 2 OR job.id = suspect)
+                    AND job.kills < 2
                 ORDER BY job.run_at, job.id
                 FOR NO KEY UPDATE SKIP LOCKED
             ) AS waiting
-            LIMIT wanted.most
+            LIMIT wanted.most - (wanted.queue IS NOT DISTINCT FROM suspect.queue)::int
         ) AS taken
         WHERE NOT EXISTS (
             SELECT FROM forge.job_pauses AS pause

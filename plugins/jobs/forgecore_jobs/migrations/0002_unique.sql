@@ -6,7 +6,6 @@ CREATE TABLE forge.job_keys (
     job_id bigint NOT NULL,
     expires_at timestamptz
 );
-CREATE INDEX job_keys_job_idx ON forge.job_keys (job_id);
 
 -- Take the key of a job to be written, or give the job that has it. The other job cannot start
 -- before the caller's transaction ends: what the caller writes is seen by it.
