@@ -191,8 +191,9 @@ class Bench:
         return True
 
     def _rabbitmq(self) -> bool:
-        program = shutil.which("rabbitmq-server") or "/usr/lib/rabbitmq/bin/rabbitmq-server"
-        if not Path(program).exists():
+        # Not Debian's wrapper, which becomes another user and forgets where to listen.
+        program = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
+        if not program.exists():
             return False
         port, home = free_port(), self.folder / "rabbit"
         home.mkdir()
@@ -209,7 +210,7 @@ class Bench:
             "RABBITMQ_ENABLED_PLUGINS_FILE": str(home / "plugins"),
         }
         child = subprocess.Popen(
-            [program], env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            [str(program)], env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
             start_new_session=True,
         )  # fmt: skip
         self.brokers.append(child)
