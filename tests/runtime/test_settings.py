@@ -34,6 +34,7 @@ EVERY_KEY = {
     ("jobs", "grace"): ("90s", timedelta(seconds=90)),
     ("jobs", "listen"): ("no", False),
     ("jobs", "keep"): ("completed=2d", {"completed": timedelta(days=2)}),
+    ("jobs", "periodic"): ("", ()),
 }
 
 

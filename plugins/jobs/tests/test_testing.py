@@ -16,8 +16,8 @@ timestamps = true
 title = { type = "string", required = true, max_length = 12 }
 sku = { type = "string", required = true, pattern = "[A-Z]{3}-[0-9]+" }
 price = { type = "decimal", precision = 8, scale = 2, required = true, min = 5 }
-stock = { type = "integer", required = true }
-live = { type = "boolean", required = true }
+stock = { type = "int", required = true }
+live = { type = "bool", required = true }
 since = { type = "date", required = true }
 
 [[hooks.after_create]]
