@@ -22,7 +22,7 @@ from forgecore.runtime.settings import (
     read_section,
 )
 from forgecore_jobs import doctor, operate
-from forgecore_jobs.engine.decode import ArgumentsError, structured
+from forgecore_jobs.engine.discover import make_importable
 from forgecore_jobs.engine.logs import configure_logs
 from forgecore_jobs.engine.processes import run_processes
 from forgecore_jobs.insert import Call, columns_of
@@ -31,6 +31,7 @@ from forgecore_jobs.operate import STATES, Filter
 from forgecore_jobs.output import (
     cell,
     connected,
+    fault_of_args,
     json_text,
     print_rows,
     project_workers,
@@ -65,6 +66,7 @@ def jobs() -> None:
 
     Example: forgecore jobs work
     """
+    make_importable()
 
 
 @jobs.command("work")
@@ -236,11 +238,7 @@ def _fault_of_job(
     if worker is None:
         click.echo(f"warning: there is no worker for the kind `{kind}` here", err=True)
         return None
-    try:
-        structured(worker, args)
-    except ArgumentsError as error:
-        return f"the arguments do not fit {worker.args.__name__}: {error}"
-    return None
+    return fault_of_args(worker, args)
 
 
 def _bulk(command: F) -> F:
@@ -427,9 +425,10 @@ def doctor_command(as_json: bool) -> None:
     Example: forgecore jobs doctor
     """
     workers = project_workers()
-    limits = read_section(JobsSettings, "jobs").limits
+    settings = read_section(JobsSettings, "jobs")
+    steps = [step.sql for step in migrations()]
     with connected() as conn:
-        found = list(doctor.findings(conn, [step.sql for step in migrations()], workers, limits))
+        found = list(doctor.findings(conn, steps, workers, settings.limits, settings.periodic))
     if as_json:
         rows = [
             {"check": one.check, "ok": one.ok, "text": one.text, "remedy": one.remedy}

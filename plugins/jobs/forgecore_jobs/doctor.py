@@ -10,6 +10,8 @@ from attrs import frozen
 from psycopg import Connection
 
 from forgecore_jobs import operate
+from forgecore_jobs.output import fault_of_args
+from forgecore_jobs.periodic import Periodic
 from forgecore_jobs.worker import Worker
 
 SHADOW: Final = "forge_doctor"
@@ -56,6 +58,7 @@ def findings(
     migrations: Sequence[str],
     workers: Mapping[str, Worker[Any]],
     limits: Mapping[str, int],
+    entries: Sequence[Periodic],
 ) -> Iterator[Finding]:
     """Look at everything; `migrations` are the texts that made the tables, in order."""
     checks: tuple[tuple[str, Callable[[], Iterator[Finding]]], ...] = (
@@ -63,6 +66,7 @@ def findings(
         ("partitions", lambda: _partitions(conn)),
         ("workers", lambda: _workers(conn)),
         ("kinds", lambda: _kinds(conn, list(workers), limits)),
+        ("periodic", lambda: _periodic(entries, workers)),
         ("versions", lambda: _versions(conn, workers)),
         ("clock", lambda: _clock(conn)),
         ("snapshots", lambda: _snapshot(conn)),
@@ -168,6 +172,24 @@ def _kinds(
 
 def _jobs(count: int) -> str:
     return f"{count} job{'s' if count != 1 else ''}"
+
+
+def _periodic(entries: Sequence[Periodic], workers: Mapping[str, Worker[Any]]) -> Iterator[Finding]:
+    name = "periodic"
+    wrong = 0
+    for entry in entries:
+        worker = workers.get(entry.kind)
+        fault = (
+            f"the kind `{entry.kind}` has no worker"
+            if worker is None
+            else fault_of_args(worker, entry.args)
+        )
+        if fault:
+            wrong += 1
+            text = f"{entry.name}: {fault}"
+            yield Finding(check=name, ok=False, text=text, remedy="mend [[jobs.periodic]]")
+    if not wrong:
+        yield Finding(check=name, ok=True, text="every entry has its worker")
 
 
 def _versions(conn: Connection[Any], workers: Mapping[str, Worker[Any]]) -> Iterator[Finding]:

@@ -170,8 +170,10 @@ def _insert(args: JobArgs, call: Call) -> tuple[LiteralString, dict[str, object]
     if fault := call.fault():
         raise EnqueueError([args.kind], fault)
     wiring = project_wiring()
-    unique = call.unique or wiring.unique_of(args.kind)
+    unique = wiring.unique_of(args.kind) if call.unique is None else call.unique
     if unique is not None:
+        if not isinstance(unique, Unique):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise TypeError("unique takes forgecore_jobs.Unique(...)")
         known = {one.name for one in attrs.fields(cast("Any", type(args))) if one.init}
         if missing := ", ".join(f"`{name}`" for name in unique.by if name not in known):
             raise EnqueueError([args.kind], f"unique by {missing}, which it does not have")

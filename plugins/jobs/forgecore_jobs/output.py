@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any
@@ -14,6 +14,7 @@ from psycopg import Connection
 from forgecore.cli.database import needed_database
 from forgecore.cli.project import EnvironmentFailedError
 from forgecore.runtime.settings import project_package
+from forgecore_jobs.engine.decode import ArgumentsError, structured
 from forgecore_jobs.engine.discover import WorkersError, find_workers
 from forgecore_jobs.operate import Row
 from forgecore_jobs.worker import Worker
@@ -39,6 +40,15 @@ def project_workers() -> dict[str, Worker[Any]]:
     """Return the project's workers by kind; what is wrong with them ends the command."""
     with workers_judged():
         return find_workers(project_package())
+
+
+def fault_of_args(worker: Worker[Any], args: Mapping[str, Any]) -> str | None:
+    """Return why arguments, as in JSON, do not fit a worker; None if they do."""
+    try:
+        structured(worker, dict(args))
+    except ArgumentsError as error:
+        return f"the arguments do not fit {worker.args.__name__}: {error}"
+    return None
 
 
 @contextmanager

@@ -48,7 +48,7 @@ def _fault_of_cron(line: str) -> str | None:
     try:
         next(CronSim(line, datetime.now(UTC)))
     except CronSimError as error:
-        return f"is no cron line: {error}"
+        return f'is no cron line, such as "30 2 * * *": {error}'
     except StopIteration:
         return "never comes"
     return None

@@ -9,7 +9,7 @@ from forgecore.names import near
 from forgecore.runtime.settings import read_section
 from forgecore_jobs import operate
 from forgecore_jobs.engine.ticks import begin_of, write
-from forgecore_jobs.output import connected, print_rows, project_workers
+from forgecore_jobs.output import connected, fault_of_args, print_rows, project_workers
 from forgecore_jobs.periodic import Periodic
 from forgecore_jobs.settings import JobsSettings
 from forgecore_jobs.wiring import project_wiring
@@ -47,6 +47,10 @@ def run_command(name: str) -> None:
     entry = _entry(name)
     worker = project_workers().get(entry.kind)
     version = 1 if worker is None else worker.version
+    if worker is None:
+        click.echo(f"warning: there is no worker for the kind `{entry.kind}` here", err=True)
+    elif fault := fault_of_args(worker, entry.args):
+        raise click.ClickException(fault)
     with connected() as conn:
         now = operate.server_time(conn)
         click.echo(write(conn, entry, now, project_wiring(), version))
@@ -91,9 +95,10 @@ def _entry(name: str) -> Periodic:
 
 def _told(is_there: bool, conn: Connection[Any], name: str) -> None:
     if not is_there:
-        known = [row["name"] for row in operate.periodic(conn)]
-        text = f"no worker has entered {name!r} yet{_hint(name, known)}"
-        raise click.ClickException(text)
+        if any(row["name"] == name for row in operate.periodic(conn)):
+            raise click.ClickException(f"{name} is not paused")
+        _entry(name)
+        raise click.ClickException(f"no worker has started with {name!r} yet")
 
 
 def _hint(name: str, known: list[str]) -> str:

@@ -115,6 +115,8 @@ def worker(
         and timeout > timedelta(0)
     ):
         raise TypeError("timeout must be a timedelta of more than nothing")
+    if isinstance(aliases, str):
+        raise TypeError(f"aliases is a tuple of names: ({aliases!r},)")
     steps = dict(upcasters or {})
     if fault := _fault_of_steps(args, steps):
         raise TypeError(fault)
@@ -153,6 +155,9 @@ def _fault_of_steps(args: type, upcasters: Mapping[int, Upcaster]) -> str | None
         return f"{args.__name__}.version must be 1 or more"
     if odd := sorted(set(upcasters) - set(range(1, version))):
         return f"there is no upcaster from version {odd[0]}: {args.__name__} has version {version}"
+    missing = sorted(set(range(min(upcasters, default=version), version)) - set(upcasters))
+    if missing:
+        return f"an upcaster from version {missing[0]} is missing: {args.__name__} has {version}"
     return None
 
 

@@ -1,6 +1,8 @@
 """What an operator sees and does: every command on a real database."""
 
 import json
+import subprocess
+import sys
 import time
 import uuid
 
@@ -193,6 +195,17 @@ def findings(shop, status):
 def test_doctor_finds_nothing_on_a_sound_database(shop):
     assert findings(shop, 0) == set()
     assert "ok    tables" in shop.ok("jobs", "doctor")
+
+
+def test_commands_find_the_project_wherever_python_looks(shop, tmp_path):
+    args = json.dumps({"resource_id": str(uuid.uuid4()), "tenant_id": str(shop.tenant)})
+    environ = {key: text for key, text in shop.environ.items() if key != "PYTHONPATH"}
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "forgecore", "jobs", "enqueue", "reindex_product", "--args", args],
+        cwd=tmp_path, env=environ, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+    assert done.returncode == 0, done.stderr
 
 
 def test_doctor_names_what_is_wrong(shop):

@@ -290,9 +290,26 @@ def reindex_product(args, job):
     shop.ok("jobs", "periodic", "resume", "every-minute")
     (row,) = json.loads(shop.ok("jobs", "periodic", "list", "--json"))
     assert datetime.fromisoformat(row["next_at"]) > datetime.now(UTC) - timedelta(seconds=5)
+    again = shop.run("jobs", "periodic", "resume", "every-minute")
+    assert "every-minute is not paused" in again.stderr
     wrong = shop.run("jobs", "periodic", "pause", "every-minut")
     assert wrong.returncode == 1
     assert "did you mean `every-minute`?" in wrong.stderr
+
+
+def test_entries_that_no_worker_can_run_are_named(shop):
+    config = shop.read("forge.toml")
+    shop.write(
+        "forge.toml",
+        config
+        + CONFIG.replace("resource_id =", "resource =")
+        + CONFIG.replace("every-minute", "other").replace("reindex_product", "reindex"),
+    )
+    told = shop.run("jobs", "doctor").stdout
+
+    assert "every-minute: the arguments do not fit ReindexProductArgs" in told
+    assert "other: the kind `reindex` has no worker" in told
+    assert "do not fit" in shop.run("jobs", "periodic", "run", "every-minute").stderr
 
 
 def test_an_impossible_entry_is_told_with_its_place(build, project):

@@ -99,6 +99,14 @@ def test_run_one_raises_what_the_worker_raises(db, jobs, make, tenant):
     jobs.assert_enqueued(IndexProductArgs(product.id, tenant))
 
 
+def test_what_is_not_committed_cannot_run(db, jobs, make, tenant):
+    with db.transaction() as tx:
+        product = ProductActions(tx).create(new(make))
+        for run in (jobs.drain, lambda: jobs.run_one(IndexProductArgs(product.id, tenant))):
+            with pytest.raises(RuntimeError, match="leave `db.transaction"):
+                run()
+
+
 def test_the_database_follows_the_clock(db, jobs, clock, make):
     at = datetime(2030, 5, 1, 12, tzinfo=UTC)
     clock.freeze(at)
@@ -144,11 +152,11 @@ def test_a_projects_tests_use_the_fixtures(project: Project, server: Server) -> 
     done = run(project.folder, {**project.environ, "FORGE_TEST_DATABASE_URL": server.url})
 
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "7 passed" in done.stdout
+    assert "8 passed" in done.stdout
 
 
 def run(folder: Path, env: dict[str, str]) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests"],
+        [str(Path(sys.executable).parent / "pytest"), "-q", "-p", "no:cacheprovider", "tests"],
         cwd=folder, env=env, capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip

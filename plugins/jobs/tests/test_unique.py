@@ -385,6 +385,29 @@ def test_a_job_that_a_trigger_suppresses_is_not_taken_for_written(shop):
     """)
 
 
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("Unique(until='x')", "'until' must be in"),
+        ("Unique(replace=('x',))", "'replace' must be of args, run_at, priority: x"),
+        ("Unique(by='resource_id')", "'by' must be a tuple of names"),
+        ("Unique(period='1h')", "'period' must be a timedelta"),
+        ("{}", "unique takes forgecore_jobs.Unique"),
+        ("True", "unique takes forgecore_jobs.Unique"),
+    ],
+)
+def test_a_unique_that_is_none_is_told(shop, given, said):
+    shop.py(f"""
+        args = DigestTenantArgs(resource_id=uuid.UUID(int=1), tenant_id=tenant)
+        try:
+            enqueue(db, args, unique={given})
+        except (ValueError, TypeError) as error:
+            assert {said!r} in str(error), error
+        else:
+            raise AssertionError
+    """)
+
+
 def test_mistakes_are_told_with_their_place(build, project):
     project.write(
         "schema/product.toml",

@@ -127,6 +127,21 @@ def test_doctor_names_versions_that_nobody_reads(shop):
     assert "version 2:" not in told
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("STEPS", "{1: second}", "an upcaster from version 2 is missing"),
+        ('aliases=("post", "telegraph")', 'aliases="post"', "aliases is a tuple of names"),
+    ],
+)
+def test_what_would_lose_jobs_is_told_at_the_start(shop, old, new, said):
+    shop.jobs(WORKERS.replace(old, new).replace("STEPS", "{1: second, 2: third}"))
+    done = shop.run("jobs", "work")
+
+    assert done.returncode == 1
+    assert said in done.stderr
+
+
 def test_an_upcaster_from_nowhere_is_told(shop):
     shop.jobs(WORKERS.replace("STEPS", "{3: third}"))
     done = shop.run("jobs", "work")

@@ -20,7 +20,7 @@ def find_workers(package: str) -> dict[str, Worker[Any]]:
 
     WorkersError names every fault.
     """
-    _make_importable()
+    make_importable()
     importlib.invalidate_caches()
     faults: list[str] = []
     for path in _modules(package):
@@ -44,7 +44,8 @@ def find_workers(package: str) -> dict[str, Worker[Any]]:
     return workers
 
 
-def _make_importable() -> None:
+def make_importable() -> None:
+    """Put the project's folder on the path, as commands and tests are started from anywhere."""
     project = find_project()
     if project is not None:
         folder = str(project / "src" if (project / "src").is_dir() else project)

@@ -38,8 +38,8 @@ class Clock:
     def freeze(self, at: datetime | None = None) -> datetime:
         """Let time stand still, at a moment with a time zone or now; return it."""
         moment = at or self.now()
-        if moment.tzinfo is None:
-            raise ValueError("the moment has no time zone")
+        if not isinstance(moment, datetime) or moment.tzinfo is None:  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise ValueError("freeze takes a datetime with a time zone: datetime(..., tzinfo=UTC)")
         with self._connected() as conn:
             conn.execute("DELETE FROM forge_clock.frozen")
             conn.execute("INSERT INTO forge_clock.frozen (at) VALUES (%s)", (moment,))

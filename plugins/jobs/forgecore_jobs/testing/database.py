@@ -13,7 +13,7 @@ import psycopg
 from psycopg import sql
 
 from forgecore.cli.database import embedded_server
-from forgecore.runtime.settings import DatabaseSettings, read_section
+from forgecore.runtime.settings import DatabaseSettings, find_project, read_section
 from forgecore_jobs.testing.clock import PATH, install
 
 VARIABLE: Final = "FORGE_TEST_DATABASE_URL"
@@ -28,7 +28,13 @@ def server_url() -> str:
 
     It is FORGE_TEST_DATABASE_URL, or the project's embedded server, which is started.
     """
+    if find_project() is None:
+        raise NoTestDatabaseError("there is no forge.toml here or above")
     if url := os.environ.get(VARIABLE):
+        try:
+            psycopg.connect(url, connect_timeout=10).close()
+        except psycopg.Error as error:
+            raise NoTestDatabaseError(f"{VARIABLE}: {str(error).strip()}") from error
         return url
     if read_section(DatabaseSettings, "database").url != "embedded":
         text = f"[database] url is a server's: tests make databases where {VARIABLE} says"

@@ -6,6 +6,7 @@ from typing import Any, Final, LiteralString
 from uuid import uuid4
 
 from attrs import frozen
+from psycopg.pq import TransactionStatus
 from psycopg.rows import dict_row
 
 from forgecore.runtime import Database
@@ -79,7 +80,9 @@ class Jobs:
         found = self.enqueued(args, queue=queue)
         if not found or (count is not None and len(found) != count):
             wanted = "one" if count is None else f"{count}"
-            raise AssertionError(f"{wanted} of {args!r} wanted, {len(found)} wait{self._seen()}")
+            where = "" if queue is None else f" in {queue}"
+            text = f"{wanted} of {_named(args)}{where} wanted, {len(found)} wait{self._seen()}"
+            raise AssertionError(text)
         return found[0]
 
     def assert_not_enqueued(
@@ -87,10 +90,17 @@ class Jobs:
     ) -> None:
         """Raise AssertionError if a job like that waits."""
         if found := self.enqueued(args, queue=queue):
-            raise AssertionError(f"none of {args!r} wanted, {len(found)} wait{self._seen()}")
+            what = "no job" if args is None else f"none of {_named(args)}"
+            raise AssertionError(f"{what} wanted, {len(found)} wait{self._seen()}")
 
     def run_one(self, args: JobArgs) -> None:
-        """Run a job with these arguments now, and no other; raise what its worker raises."""
+        """Write a job with these arguments and run it, and no other; raise what it raises.
+
+        A job of a hook that waits goes on waiting.
+        """
+        if isinstance(args, type):
+            raise TypeError(f"run_one takes arguments, not their class: {args.__name__}(...)")
+        self._must_be_committed()
         queue = f"test-{uuid4()}"
         statement, params = insert_of({**row_of(args), "queue": queue})
         with self._db.borrow() as conn:
@@ -105,7 +115,13 @@ class Jobs:
         A job that failed waits for its retry: move the clock to run it again. Jobs must be
         committed.
         """
+        self._must_be_committed()
         return self._run(None if queue is None else {queue: 100})
+
+    def _must_be_committed(self) -> None:
+        with self._db.borrow() as conn:
+            if conn.info.transaction_status is not TransactionStatus.IDLE:
+                raise RuntimeError("what runs here is committed: leave `db.transaction()` first")
 
     def _run(self, limits: Mapping[str, int] | None) -> list[Ran]:
         from forgecore_jobs.engine.run import Engine  # noqa: PLC0415 -- a test may need no engine
@@ -127,3 +143,7 @@ class Jobs:
     def _seen(self) -> str:
         lines = [f"\n  {one.kind} {dict(one.args)} in {one.queue}" for one in self.enqueued()]
         return "; there are" + "".join(lines) if lines else "; none waits"
+
+
+def _named(args: JobArgs | type[JobArgs]) -> str:
+    return args.__name__ if isinstance(args, type) else repr(args)

@@ -6,10 +6,16 @@ from typing import Any
 import pytest
 
 from forgecore.runtime import Database, connect
+from forgecore_jobs.engine.discover import make_importable
 from forgecore_jobs.testing import database
 from forgecore_jobs.testing.clock import Clock
 from forgecore_jobs.testing.factories import build
 from forgecore_jobs.testing.jobs import Jobs
+
+
+def pytest_configure() -> None:
+    """Let tests import the project, however pytest was started."""
+    make_importable()
 
 
 @pytest.fixture(scope="session")
