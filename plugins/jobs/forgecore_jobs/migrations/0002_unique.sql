@@ -24,6 +24,7 @@ CREATE FUNCTION forge.jobs_unique(
 ) RETURNS TABLE (job_id bigint, is_new boolean)
 LANGUAGE plpgsql
 SET enable_seqscan = off
+SET plan_cache_mode = force_generic_plan
 AS $$
 #variable_conflict use_variable
 DECLARE
