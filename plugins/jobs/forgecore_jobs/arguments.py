@@ -36,7 +36,7 @@ def encode(args: JobArgs) -> str:
     try:
         # Nearly all arguments are flat; what is doubtful is looked at closely.
         parts = [
-            f"{key}{_FLAT[type(value := getattr(args, name))](value)}" for name, key in _keys(cls)
+            f"{key}{_FLAT[type(value := getattr(args, name))](value)}" for name, key in keys_of(cls)
         ]
     except (KeyError, ValueError):
         return _encoded_with_care(args)
@@ -48,7 +48,7 @@ def encode(args: JobArgs) -> str:
 
 def _encoded_with_care(args: JobArgs) -> str:
     kind, plain = args.kind, dict[str, object]()
-    for name, _ in _keys(cast("Any", type(args))):
+    for name, _ in keys_of(cast("Any", type(args))):
         try:
             value = _plain(getattr(args, name))
         except TypeError as error:
@@ -70,7 +70,7 @@ def _is_of_a_kind(cls: type[Any]) -> bool:
 
 
 @lru_cache(maxsize=1024)
-def _keys(cls: type[Any]) -> tuple[tuple[str, str], ...]:
+def keys_of(cls: type[Any]) -> tuple[tuple[str, str], ...]:
     """Return the names of a class's fields, and what they are in JSON."""
     return tuple((one.name, f"{json.dumps(one.name)}:") for one in attrs.fields(cls) if one.init)
 
@@ -95,7 +95,7 @@ def _plain(value: object) -> object:
                 raise TypeError("has a key that is no text")
             return {str(key): _plain(item) for key, item in pairs.items()}
         case _ if attrs.has(type(value)):
-            keys = _keys(cast("Any", type(value)))
+            keys = keys_of(cast("Any", type(value)))
             return {name: _plain(getattr(value, name)) for name, _ in keys}
         case _:
             raise TypeError(f"of type {type(value).__name__} has no JSON form")

@@ -27,23 +27,25 @@ class Rows:
     """Jobs of these kinds on their way into the outbox."""
 
     kinds: tuple[str, ...]
+    has_run_at: bool
+    """Without one the table knows the time, the same for all rows."""
     _rows: list[tuple[str, str]] = field(factory=list[tuple[str, str]], init=False)
-    _columns: tuple[LiteralString, ...] = field(default=_COLUMNS, init=False)
 
     def __len__(self) -> int:
         return len(self._rows)
 
     def head(self, values: Mapping[LiteralString, object]) -> str:
         """Return what rows with these values in all columns but id and args begin with."""
-        if values["run_at"] is None:
-            # The same for all rows: the table knows the time.
-            self._columns = _COLUMNS[:-1]
         given = {**values, "priority": _or_default(values["priority"])}
         return "\t".join(_field(given[name]) for name in self._columns)
 
     def add(self, head: str, args: str) -> None:
         """Add a job with its arguments as JSON."""
         self._rows.append((head, args.replace("\\", r"\\")))
+
+    @property
+    def _columns(self) -> tuple[LiteralString, ...]:
+        return _COLUMNS if self.has_run_at else _COLUMNS[:-1]
 
     @property
     def statement(self) -> LiteralString:

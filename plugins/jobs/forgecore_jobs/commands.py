@@ -13,7 +13,6 @@ from psycopg.types.json import Jsonb
 
 from forgecore.cli.database import needed_database
 from forgecore.cli.project import EnvironmentFailedError
-from forgecore.names import near
 from forgecore.runtime import NotMigratedError
 from forgecore.runtime.settings import (
     DatabaseSettings,
@@ -31,7 +30,8 @@ from forgecore_jobs.operate import STATES, Filter
 from forgecore_jobs.output import (
     cell,
     connected,
-    fault_of_args,
+    fitting_worker,
+    hint,
     json_text,
     print_rows,
     project_workers,
@@ -203,17 +203,12 @@ def enqueue(  # noqa: PLR0917 -- click passes options by name
     columns |= {"args": Jsonb(values), "tenant_id": tenant}
     if fault := _fault_of_job(kind, values, columns):
         raise click.ClickException(fault)
-    worker = project_workers().get(kind)
+    worker = fitting_worker(kind, values)
     if worker is not None and worker.version > 1:
         columns |= {"metadata": Jsonb({VERSION: str(worker.version)})}
     with connected() as conn:
         job_id = operate.enqueued(conn, columns, wiring.unique_of(kind))
     click.echo(json_text({"id": job_id}) if as_json else job_id)
-
-
-def _hint(name: str, known: Iterable[str]) -> str:
-    close = near(name, known)
-    return f"; did you mean `{close}`?" if close else ""
 
 
 def _uuid(text: str) -> UUID | None:
@@ -231,14 +226,10 @@ def _fault_of_job(
         return "the kind is empty"
     limits = read_section(JobsSettings, "jobs").limits
     if (queue := str(columns["queue"])) not in limits:
-        return f"queue `{queue}` is not in [jobs.queues]{_hint(queue, limits)}"
+        return f"queue `{queue}` is not in [jobs.queues]{hint(queue, limits)}"
     if args.get("tenant_id") and str(columns["tenant_id"]) != args["tenant_id"]:
         return "--tenant and the arguments name different tenants"
-    worker = project_workers().get(kind)
-    if worker is None:
-        click.echo(f"warning: there is no worker for the kind `{kind}` here", err=True)
-        return None
-    return fault_of_args(worker, args)
+    return None
 
 
 def _bulk(command: F) -> F:
@@ -312,7 +303,7 @@ def _known(conn: Connection[Any], what: str, name: str) -> None:
         known |= {*operate.waiting_kinds(conn), *operate.paused_kinds(conn)}
         known |= set(project_workers())
     if name not in known:
-        raise click.ClickException(f"there is no {what} `{name}`{_hint(name, known)}")
+        raise click.ClickException(f"there is no {what} `{name}`{hint(name, known)}")
 
 
 @jobs.command()

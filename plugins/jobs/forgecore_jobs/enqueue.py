@@ -9,7 +9,6 @@ from datetime import datetime
 from typing import Any, Final, LiteralString, ParamSpec, TypeVar, cast
 from uuid import UUID
 
-import attrs
 import psycopg
 from psycopg import AsyncConnection, AsyncCursor, Connection, Cursor
 from psycopg.rows import TupleRow, tuple_row
@@ -26,7 +25,7 @@ from forgecore.runtime import (
     current_tenant_or_none,
 )
 from forgecore.runtime.errors import translate
-from forgecore_jobs.arguments import check, encode
+from forgecore_jobs.arguments import check, encode, keys_of
 from forgecore_jobs.bulk import IDS, Rows
 from forgecore_jobs.insert import Call, columns_of, insert_of
 from forgecore_jobs.job import VERSION, JobArgs, version_of
@@ -174,7 +173,7 @@ def _insert(args: JobArgs, call: Call) -> tuple[LiteralString, dict[str, object]
     if unique is not None:
         if not isinstance(unique, Unique):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise TypeError("unique takes forgecore_jobs.Unique(...)")
-        known = {one.name for one in attrs.fields(cast("Any", type(args))) if one.init}
+        known = {name for name, _ in keys_of(cast("Any", type(args)))}
         if missing := ", ".join(f"`{name}`" for name in unique.by if name not in known):
             raise EnqueueError([args.kind], f"unique by {missing}, which it does not have")
     return insert_of(_values(args, call, wiring), unique)
@@ -204,7 +203,7 @@ def _rows(args: Iterable[JobArgs], call: Call) -> Rows:
     jobs = list(args)
     for one in jobs:
         check(one)
-    rows = Rows(tuple(dict.fromkeys(one.kind for one in jobs)))
+    rows = Rows(tuple(dict.fromkeys(one.kind for one in jobs)), call.run_at is not None)
     if fault := call.fault():
         raise EnqueueError(rows.kinds, fault)
     wiring = project_wiring()

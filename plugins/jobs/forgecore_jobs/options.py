@@ -17,6 +17,9 @@ LARGEST: Final = (1 << 31) - 1
 DEFAULT_PRIORITY: Final = 5
 """What the outbox gives a job that says none; 0 is first, 9 last."""
 
+PRIORITY: Final = validators.optional(validators.and_(validators.ge(0), validators.le(9)))
+"""The validator of a priority."""
+
 
 def _positive(_hook: object, attribute: "Attribute[Any]", value: timedelta | None) -> None:
     if value is not None and value <= timedelta(0):
@@ -47,10 +50,7 @@ class Hook:
     )
     timeout: timedelta | None = field(default=None, validator=_positive)
     backoff: str | None = field(default=None, validator=_backoff)
-    priority: int | None = field(
-        default=None,
-        validator=validators.optional(validators.and_(validators.ge(0), validators.le(9))),
-    )
+    priority: int | None = field(default=None, validator=PRIORITY)
     unique: Unique | None = None
     only_if_changed: tuple[str, ...] = ()
 

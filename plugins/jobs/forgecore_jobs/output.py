@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any
@@ -13,6 +13,7 @@ from psycopg import Connection
 
 from forgecore.cli.database import needed_database
 from forgecore.cli.project import EnvironmentFailedError
+from forgecore.names import near
 from forgecore.runtime.settings import project_package
 from forgecore_jobs.engine.decode import ArgumentsError, structured
 from forgecore_jobs.engine.discover import WorkersError, find_workers
@@ -42,6 +43,19 @@ def project_workers() -> dict[str, Worker[Any]]:
         return find_workers(project_package())
 
 
+def fitting_worker(kind: str, args: Mapping[str, Any]) -> Worker[Any] | None:
+    """Return the worker of a kind; arguments that do not fit it end the command.
+
+    Where there is none a warning says so: another process may have one.
+    """
+    worker = project_workers().get(kind)
+    if worker is None:
+        click.echo(f"warning: there is no worker for the kind `{kind}` here", err=True)
+    elif fault := fault_of_args(worker, args):
+        raise click.ClickException(fault)
+    return worker
+
+
 def fault_of_args(worker: Worker[Any], args: Mapping[str, Any]) -> str | None:
     """Return why arguments, as in JSON, do not fit a worker; None if they do."""
     try:
@@ -49,6 +63,12 @@ def fault_of_args(worker: Worker[Any], args: Mapping[str, Any]) -> str | None:
     except ArgumentsError as error:
         return f"the arguments do not fit {worker.args.__name__}: {error}"
     return None
+
+
+def hint(name: str, known: Iterable[str]) -> str:
+    """Return what a misspelt name may have meant, to stand behind a sentence; "" for nothing."""
+    close = near(name, known)
+    return f"; did you mean `{close}`?" if close else ""
 
 
 @contextmanager

@@ -8,9 +8,10 @@ from itertools import islice, takewhile
 from typing import Any, Final, Literal
 from uuid import UUID
 
-from attrs import Attribute, asdict, field, frozen, validators
+from attrs import Attribute, asdict, field, frozen
 
 from forgecore.runtime import rules
+from forgecore_jobs.options import PRIORITY
 
 _WINDOWS: Final = tuple(timedelta(hours=hours) for hours in (0.02, 1, 24, 24 * 31, 24 * 400))
 """The newest tick is looked for in the last minute, hour, day, month, year."""
@@ -73,10 +74,6 @@ def _is_uuid(value: object) -> bool:
         return False
 
 
-def _nothing() -> Mapping[str, Any]:
-    return {}
-
-
 @frozen(kw_only=True)
 class Periodic:
     """An entry: a job of `kind` with `args` at every tick of `cron` in `timezone`.
@@ -88,15 +85,12 @@ class Periodic:
     name: str = field(validator=_name)
     kind: str
     cron: str = field(validator=_cron)
-    args: Mapping[str, Any] = field(factory=_nothing, validator=_args)
+    args: Mapping[str, Any] = field(factory=dict[str, Any], validator=_args)
     timezone: str = field(default="UTC", validator=_timezone)
     catch_up: Literal["none", "last", "all"] = "last"
     overlap: bool = True
     queue: str | None = None
-    priority: int | None = field(
-        default=None,
-        validator=validators.optional(validators.and_(validators.ge(0), validators.le(9))),
-    )
+    priority: int | None = field(default=None, validator=PRIORITY)
 
     @property
     def definition(self) -> str:

@@ -5,11 +5,10 @@ from typing import Any
 import click
 from psycopg import Connection
 
-from forgecore.names import near
 from forgecore.runtime.settings import read_section
 from forgecore_jobs import operate
 from forgecore_jobs.engine.ticks import begin_of, write
-from forgecore_jobs.output import connected, fault_of_args, print_rows, project_workers
+from forgecore_jobs.output import connected, fitting_worker, hint, print_rows
 from forgecore_jobs.periodic import Periodic
 from forgecore_jobs.settings import JobsSettings
 from forgecore_jobs.wiring import project_wiring
@@ -45,12 +44,8 @@ def run_command(name: str) -> None:
     Example: forgecore jobs periodic run nightly-report
     """
     entry = _entry(name)
-    worker = project_workers().get(entry.kind)
+    worker = fitting_worker(entry.kind, entry.args)
     version = 1 if worker is None else worker.version
-    if worker is None:
-        click.echo(f"warning: there is no worker for the kind `{entry.kind}` here", err=True)
-    elif fault := fault_of_args(worker, entry.args):
-        raise click.ClickException(fault)
     with connected() as conn:
         now = operate.server_time(conn)
         click.echo(write(conn, entry, now, project_wiring(), version))
@@ -89,7 +84,7 @@ def _entries() -> tuple[Periodic, ...]:
 def _entry(name: str) -> Periodic:
     known = {entry.name: entry for entry in _entries()}
     if name not in known:
-        raise click.ClickException(f"[[jobs.periodic]] has no {name!r}{_hint(name, list(known))}")
+        raise click.ClickException(f"[[jobs.periodic]] has no {name!r}{hint(name, known)}")
     return known[name]
 
 
@@ -99,11 +94,6 @@ def _told(is_there: bool, conn: Connection[Any], name: str) -> None:
             raise click.ClickException(f"{name} is not paused")
         _entry(name)
         raise click.ClickException(f"no worker has started with {name!r} yet")
-
-
-def _hint(name: str, known: list[str]) -> str:
-    close = near(name, known)
-    return f"; did you mean `{close}`?" if close else ""
 
 
 def _row(name: str, entry: Periodic | None, row: operate.Row | None) -> operate.Row:
