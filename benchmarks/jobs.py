@@ -31,6 +31,7 @@ from forgecore.database.embedded import Embedded
 HERE = Path(__file__).parent
 PEERS = HERE.parent / ".venv-bench"
 OWN = ("forgecore", "forgecore-async", "forgecore-tx")
+FEATURES = ("forgecore-unique", "forgecore-limit", "forgecore-tenants", "forgecore-sequence")
 OTHERS = (
     *("pgqueuer", "pgqueuer-default", "oban", "procrastinate", "chancy", "awa"),
     *("dramatiq-postgres", "iddqueue"),
@@ -40,6 +41,7 @@ SLOTS = {
     "forgecore": 200,
     "forgecore-async": 200,
     "forgecore-tx": 8,
+    **dict.fromkeys(FEATURES, 200),
     "pgqueuer": 100,
     "oban": 100,
     "awa": 200,
@@ -109,7 +111,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--jobs", type=int, default=20_000)
-    parser.add_argument("--only", default=",".join((*OWN, *OTHERS)))
+    parser.add_argument("--only", default=",".join((*OWN, *FEATURES, *OTHERS)))
     parser.add_argument("--parts", default="drain,latency,bulk,writers,claims")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
@@ -153,7 +155,7 @@ class Bench:
                 [sys.executable, "-m", "forgecore", *command],
                 cwd=self.project, env=env, check=True, capture_output=True,
             )  # fmt: skip
-        self.pythons = dict.fromkeys(OWN, sys.executable)
+        self.pythons = dict.fromkeys((*OWN, *FEATURES), sys.executable)
         wanted = [name for name in OTHERS if name in self.options.only.split(",")]
         if wanted:
             self._install(wanted)
@@ -263,6 +265,8 @@ class Bench:
                 "bulk": (min(10_000, count), 0),
             }[part]
             if part == "latency" and name == "dramatiq-memory":
+                continue
+            if part != "drain" and name in FEATURES:
                 continue
             if part == "bulk" and name in {
                 *("forgecore-async", "forgecore-tx", "dramatiq-memory", "pgqueuer-default"),
@@ -477,6 +481,10 @@ def ratios(found: dict[tuple[str, str], list[dict[str, Any]]]) -> Iterator[str]:
         if None not in own and None not in peer:
             share = sum(x or 0 for x in own) / sum(x or 0 for x in peer)
             yield f"- CPU of client and server per job, {name} / pgqueuer (goal at most 0.6): {share:.2f}"
+    for name in FEATURES:
+        up, down = of("drain", name, "jobs_s"), of("drain", "forgecore", "jobs_s")
+        if up is not None and down:
+            yield f"- drain, {name} / forgecore: {up / down:.2f}"
     drained, written = of("drain", "forgecore", "wal_b"), of("bulk", "forgecore", "wal_b")
     if drained and written:
         yield f"- WAL of a job's life, bytes (goal at most 900): {drained + written:.0f}"

@@ -177,16 +177,43 @@ def follow(producer: Callable[[Any], None]) -> None:
 # --- forgecore -----------------------------------------------------------------------------
 
 
+INSERTS = {
+    "forgecore-unique": """
+        WITH given AS (
+            SELECT %s::text AS kind, %s::jsonb || jsonb_build_object('resource_id', md5(n::text)::uuid)
+                AS args, %s::uuid AS tenant_id
+            FROM generate_series(1, %s) AS n
+        )
+        INSERT INTO forge.jobs (id, kind, args, tenant_id)
+        SELECT key.job_id, kind, args, tenant_id
+        FROM given, forge.jobs_unique(
+            kind => given.kind, args => given.args, queue => 'default', tenant_id => given.tenant_id
+        ) AS key""",
+    "forgecore-tenants": """
+        INSERT INTO forge.jobs (kind, args, tenant_id)
+        SELECT %s, given.args || jsonb_build_object('tenant_id', tenant), tenant
+        FROM (SELECT %s::jsonb AS args, %s::uuid AS unused) AS given,
+            generate_series(1, %s) AS n, LATERAL (SELECT md5((n %% 100)::text)::uuid AS tenant) AS of""",
+    "forgecore-sequence": """
+        INSERT INTO forge.jobs (id, kind, args, tenant_id, waits)
+        SELECT place.id, given.kind, given.args, given.tenant_id, place.waits
+        FROM (SELECT %s::text AS kind, %s::jsonb AS args, %s::uuid AS tenant_id) AS given,
+            generate_series(1, %s) AS n, forge.jobs_place(sequence => 's' || n %% 1000) AS place""",
+}
+
+
 def forgecore() -> None:
-    kind = {"forgecore": "sync_noop", "forgecore-async": "async_noop", "forgecore-tx": "tx_noop"}[
-        PEER
-    ]
+    kind = {"forgecore-async": "async_noop", "forgecore-tx": "tx_noop"}.get(PEER, "sync_noop")
     url = fresh("bench_template")
     os.environ |= {
         "FORGE_PROJECT_DIR": os.environ["BENCH_PROJECT"],
         "FORGE_DATABASE_URL": url,
         "FORGE_JOBS_QUEUES": f"default={EXTRA if MODE == 'drain' else 10}",
     }
+    if PEER == "forgecore-limit":
+        os.environ["FORGE_JOBS_GLOBAL_LIMITS"] = f"default={EXTRA}"
+    if PEER == "forgecore-tenants":
+        os.environ["FORGE_JOBS_ROUND_ROBIN"] = "default"
     sys.path.insert(0, os.environ["BENCH_PROJECT"])
     import bench_hook  # type: ignore[import-not-found]
 
@@ -207,7 +234,7 @@ def forgecore() -> None:
             enqueue_many(db, [one] * JOBS)
             meter.stop()
     if MODE == "drain":
-        prepare(url, insert, (kind, json.dumps(ARGS), ARGS["tenant_id"], JOBS))
+        prepare(url, INSERTS.get(PEER, insert), (kind, json.dumps(ARGS), ARGS["tenant_id"], JOBS))
         watch(url, "SELECT count(*) FROM forge.jobs")
     from forgecore_jobs.engine.logs import configure_logs
     from forgecore_jobs.engine.run import Engine

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Final, TypeVar, cast
 
-from attrs import fields, frozen
+from attrs import field, fields, frozen
 
 from forgecore.diagnostics import Diagnostic
 from forgecore.names import near
@@ -31,6 +31,8 @@ class Config:
 
     sections: Mapping[type, object]
     unread: frozenset[type] = frozenset()
+    document: Document | None = field(default=None, eq=False, repr=False)
+    names: Mapping[type, str] = field(factory=dict[type, str], eq=False, repr=False)
 
     def section(self, cls: type[S]) -> S:
         """Return a section; KeyError if no plugin declared the class."""
@@ -38,6 +40,14 @@ class Config:
         if not isinstance(value, cls):
             raise KeyError(cls)
         return value
+
+    def span(self, cls: type, *path: str | int) -> Span | None:
+        """Return where a key of a section, or a key or item below it, was written."""
+        if self.document is None:
+            return None
+        whole = (self.names[cls], *path)
+        is_there = whole in self.document.values or whole in self.document.keys
+        return _place(self.document, whole) if is_there else None
 
 
 def structure_section(

@@ -62,6 +62,10 @@ class SchemaContext:
         """Return the section of forge.toml that was declared with `cls`."""
         return self.settings.section(cls)
 
+    def config_span(self, cls: type, *path: str | int) -> Span | None:
+        """Return where a key of the section of `cls`, or a key or item below it, was written."""
+        return self.settings.span(cls, *path)
+
     def is_whole(self, cls: type) -> bool:
         """Return whether the section of `cls` could be read as it was written.
 

@@ -106,7 +106,8 @@ def structure_config(
             structured[cls] = value
         if faults or document is None:
             unread.add(cls)
-    return Config(structured, frozenset(unread)), diagnostics
+    names = {cls: section for section, cls in sections.items()}
+    return Config(structured, frozenset(unread), document, names), diagnostics
 
 
 def plugin_names(document: Document | None) -> tuple[tuple[str, ...] | None, bool]:

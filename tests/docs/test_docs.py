@@ -119,6 +119,9 @@ def test_the_tutorial_and_the_how_to_run_as_they_stand(project):
     "page",
     [
         "howto/unique-jobs.md",
+        "howto/order-jobs.md",
+        "howto/chain-jobs.md",
+        "howto/limit-jobs.md",
         "howto/periodic-jobs.md",
         "howto/enqueue-elsewhere.md",
         "howto/change-jobs.md",

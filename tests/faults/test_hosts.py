@@ -7,6 +7,8 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
+from datetime import datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -76,9 +78,9 @@ if shift:
 class Host:
     """A project with a server of its own, which may be maltreated."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, more: str = "") -> None:
         self.project = Project(folder)
-        self.project.write("forge.toml", FORGE)
+        self.project.write("forge.toml", FORGE + more)
         self.project.write("schema/product.toml", SCHEMA)
         self.project.write("shop/resources/product/jobs.py", WORKERS)
         self.project.write("clock/sitecustomize.py", CLOCK)
@@ -245,3 +247,55 @@ def test_workers_whose_clocks_differ_by_hours_take_nothing_from_each_other(host:
         assert sql.execute("SELECT id, attempt FROM forge.jobs").fetchall() == [(*later, 0)]
     stamps = [line["timestamp"] for line in host.lines("worker.started")]
     assert len({stamp[:13] for stamp in stamps}) == 2, "the clocks were not moved"
+
+
+EVERY_SECOND = """
+[[jobs.periodic]]
+name = "each"
+kind = "write"
+args = { resource_id = "0192f7c2-7a51-7cc1-9d3c-0a1b2c3d4e5f", tenant_id = "0192f7c2-7a51-7cc1-9d3c-0a1b2c3d4e60" }
+cron = "* * * * * *"
+catch_up = "all"
+"""
+
+
+def test_each_tick_has_one_job_whoever_dies_at_it(tmp_path: Path) -> None:
+    host = Host(tmp_path / "shop", EVERY_SECOND)
+    try:
+        for _ in range(3):
+            host.work()
+        for victim in range(2):
+            _until_the_next_second()
+            os.kill(host.pids()[0], signal.SIGQUIT)  # a crash: nothing is written any more
+            host.until(lambda: not host.server.is_running())
+            host.server.start()
+            time.sleep(2)
+            _until_the_next_second()
+            host.workers[victim].kill()
+            time.sleep(1.5)
+        with host.connected() as sql:
+            # What the killed ones held comes back after their lease.
+            host.until(lambda: _ticks(sql, "WHERE state <> 'completed'") <= 1, 40)
+            found = sql.execute(
+                "SELECT metadata->>'tick' FROM forge.jobs_all ORDER BY 1"
+            ).fetchall()
+            effects = sql.execute("SELECT job FROM effects").fetchall()
+    finally:
+        host.end()
+
+    ticks = [datetime.fromisoformat(tick) for (tick,) in found]
+    assert len(ticks) > 8
+    assert [later - first for first, later in pairwise(ticks)] == [timedelta(seconds=1)] * (
+        len(ticks) - 1
+    )
+    assert len(effects) == len(set(effects))
+
+
+def _until_the_next_second() -> None:
+    time.sleep(1 - time.time() % 1)
+
+
+def _ticks(sql: "psycopg.Connection[tuple[Any, ...]]", where: str) -> int:
+    row = sql.execute(f"SELECT count(*) FROM forge.jobs_all {where}".encode()).fetchone()
+    assert row is not None
+    return int(row[0])

@@ -35,6 +35,11 @@ EVERY_KEY = {
     ("jobs", "listen"): ("no", False),
     ("jobs", "keep"): ("completed=2d", {"completed": timedelta(days=2)}),
     ("jobs", "periodic"): ("", ()),
+    ("jobs", "global_limits"): ("default=3", {"default": 3}),
+    ("jobs", "rate_limits"): ("default=10/min", {"default": "10/min"}),
+    ("jobs", "tenant_limits"): ("default=2", {"default": 2}),
+    ("jobs", "tenant_rate_limits"): ("default=5/30s", {"default": "5/30s"}),
+    ("jobs", "round_robin"): ("default", ("default",)),
 }
 
 

@@ -4,9 +4,8 @@ import json
 import math
 import re
 from collections.abc import Callable, Mapping
-from datetime import date, datetime, time, timedelta
+from datetime import date, datetime, time
 from decimal import Decimal
-from enum import Enum
 from functools import lru_cache
 from json.encoder import encode_basestring_ascii
 from typing import Any, Final, cast
@@ -16,9 +15,7 @@ import attrs
 
 from forgecore.runtime import EnqueueError, rules
 from forgecore_jobs.job import JobArgs
-
-LARGEST: Final = 1 << 20
-"""Bytes of a job's arguments as JSON. What is larger belongs into a table or a bucket."""
+from forgecore_jobs.plain import LARGEST, keys_of, plain
 
 
 def check(args: object) -> None:
@@ -47,18 +44,18 @@ def encode(args: JobArgs) -> str:
 
 
 def _encoded_with_care(args: JobArgs) -> str:
-    kind, plain = args.kind, dict[str, object]()
+    kind, found = args.kind, dict[str, object]()
     for name, _ in keys_of(cast("Any", type(args))):
         try:
-            value = _plain(getattr(args, name))
+            value = plain(getattr(args, name))
         except TypeError as error:
             raise EnqueueError([kind], f"`{name}` {error}") from None
         except RecursionError:
             raise EnqueueError([kind], f"`{name}` is nested too deeply") from None
         if value is not None and (fault := rules.json(value)) is not None:
             raise EnqueueError([kind], f"`{name}` {fault[1]}")
-        plain[name] = value
-    text = json.dumps(plain, separators=(",", ":"))
+        found[name] = value
+    text = json.dumps(found, separators=(",", ":"))
     if len(text) > LARGEST:
         raise EnqueueError([kind], f"its arguments are {len(text)} bytes, {LARGEST} at most")
     return text
@@ -67,38 +64,6 @@ def _encoded_with_care(args: JobArgs) -> str:
 @lru_cache(maxsize=1024)
 def _is_of_a_kind(cls: type[Any]) -> bool:
     return attrs.has(cls) and isinstance(getattr(cls, "kind", None), str)
-
-
-@lru_cache(maxsize=1024)
-def keys_of(cls: type[Any]) -> tuple[tuple[str, str], ...]:
-    """Return the names of a class's fields, and what they are in JSON."""
-    return tuple((one.name, f"{json.dumps(one.name)}:") for one in attrs.fields(cls) if one.init)
-
-
-def _plain(value: object) -> object:
-    match value:
-        case None | bool() | int() | float() | str():
-            return value.value if isinstance(value, Enum) else value
-        case UUID() | Decimal():
-            return str(value)
-        case datetime() | date() | time():
-            return value.isoformat()
-        case timedelta():
-            return value.total_seconds()
-        case Enum():
-            return _plain(value.value)
-        case list() | tuple() | set() | frozenset():
-            return [_plain(item) for item in cast("list[object]", value)]
-        case Mapping():
-            pairs = cast("Mapping[object, object]", value)
-            if not all(isinstance(key, str) for key in pairs):
-                raise TypeError("has a key that is no text")
-            return {str(key): _plain(item) for key, item in pairs.items()}
-        case _ if attrs.has(type(value)):
-            keys = keys_of(cast("Any", type(value)))
-            return {name: _plain(getattr(value, name)) for name, _ in keys}
-        case _:
-            raise TypeError(f"of type {type(value).__name__} has no JSON form")
 
 
 def _finite(value: float) -> str:

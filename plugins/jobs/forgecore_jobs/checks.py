@@ -1,7 +1,7 @@
 """The jobs plugin's rules: kinds, queues, and workers that are not there yet."""
 
 import ast
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -10,7 +10,7 @@ from attrs import frozen
 from forgecore.names import fault_of_snake
 from forgecore.plugin import CheckContext, Diagnostic, Resource, near, pascal
 from forgecore_jobs.options import EVENTS, Hook, Hooks
-from forgecore_jobs.periodic import Periodic
+from forgecore_jobs.settings import JobsSettings
 
 CODES: Final[Mapping[str, str]] = {
     "jobs/bad-kind": "A kind whose name cannot be one.",
@@ -125,14 +125,27 @@ def bad_uniques(ctx: CheckContext, hooks: Sequence[Declared]) -> Iterator[Diagno
                 yield Diagnostic("jobs/bad-unique", span, text, near(name, ARGUMENTS))
 
 
-def unserved_entries(
-    entries: Sequence[Periodic], queues: Mapping[str, int]
-) -> Iterator[Diagnostic]:
-    """Report periodic entries whose queue no worker process would serve."""
-    for entry in entries:
+def unserved_entries(ctx: CheckContext, settings: JobsSettings) -> Iterator[Diagnostic]:
+    """Report periodic entries, and limits, whose queue no worker process would serve."""
+    queues = settings.limits
+    for index, entry in enumerate(settings.periodic):
         if entry.queue is not None and entry.queue not in queues:
             text = f"queue `{entry.queue}` of the entry {entry.name!r} is not in [jobs.queues]"
-            yield Diagnostic("jobs/unknown-queue", None, text, near(entry.queue, queues))
+            span = ctx.config_span(JobsSettings, "periodic", index, "queue")
+            yield Diagnostic("jobs/unknown-queue", span, text, near(entry.queue, queues))
+    limits: tuple[tuple[str, Iterable[tuple[str, str | int]]], ...] = (
+        *(
+            (name, ((queue, queue) for queue in getattr(settings, name)))
+            for name in ("global_limits", "rate_limits", "tenant_limits", "tenant_rate_limits")
+        ),
+        ("round_robin", ((queue, place) for place, queue in enumerate(settings.round_robin))),
+    )
+    for name, named in limits:
+        for queue, key in named:
+            if queue not in queues:
+                text = f"queue `{queue}` of `{name}` is not in [jobs.queues]"
+                span = ctx.config_span(JobsSettings, name, key)
+                yield Diagnostic("jobs/unknown-queue", span, text, near(queue, queues))
 
 
 def cascades(ctx: CheckContext) -> Iterator[Diagnostic]:

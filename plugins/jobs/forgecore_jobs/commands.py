@@ -8,6 +8,7 @@ from typing import Any, Final, LiteralString, TypeVar, cast
 from uuid import UUID
 
 import click
+import psycopg
 from psycopg import Connection
 from psycopg.types.json import Jsonb
 
@@ -24,8 +25,8 @@ from forgecore_jobs import doctor, operate
 from forgecore_jobs.engine.discover import make_importable
 from forgecore_jobs.engine.logs import configure_logs
 from forgecore_jobs.engine.processes import run_processes
-from forgecore_jobs.insert import Call, columns_of
-from forgecore_jobs.job import VERSION
+from forgecore_jobs.insert import Node, columns_of, fault_of
+from forgecore_jobs.job import AFTER, VERSION
 from forgecore_jobs.operate import STATES, Filter
 from forgecore_jobs.output import (
     cell,
@@ -38,7 +39,9 @@ from forgecore_jobs.output import (
     workers_judged,
 )
 from forgecore_jobs.periodic_commands import periodic
+from forgecore_jobs.sequence import Turn
 from forgecore_jobs.settings import JobsSettings
+from forgecore_jobs.steps import Call
 from forgecore_jobs.tables import migrations
 from forgecore_jobs.wiring import project_wiring
 
@@ -174,6 +177,8 @@ def show(job_id: int, as_json: bool) -> None:
 )
 @click.option("--priority", type=click.IntRange(0, 9), help="0 is first, 9 last.")
 @click.option("--max-attempts", type=click.IntRange(1))
+@click.option("--sequence", help="Run behind the last job of this sequence.")
+@click.option("--after", type=int, multiple=True, help="Run after this job. Repeatable.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 def enqueue(  # noqa: PLR0917 -- click passes options by name
     kind: str,
@@ -183,6 +188,8 @@ def enqueue(  # noqa: PLR0917 -- click passes options by name
     run_at: datetime | None,
     priority: int | None,
     max_attempts: int | None,
+    sequence: str | None,
+    after: tuple[int, ...],
     as_json: bool,
 ) -> None:
     """Write a job by hand and print its id, or that of the job that it is the same as.
@@ -199,15 +206,30 @@ def enqueue(  # noqa: PLR0917 -- click passes options by name
     if tenant is None and isinstance(values.get("tenant_id"), str):
         tenant = _uuid(values["tenant_id"])
     wiring = project_wiring()
-    columns = columns_of(kind, Call(queue, run_at, priority, max_attempts), wiring)
+    call = Call(
+        queue=queue,
+        run_at=run_at,
+        priority=priority,
+        max_attempts=max_attempts,
+        sequence=sequence,
+        after=after,
+    )
+    columns = columns_of(kind, call, wiring)
     columns |= {"args": Jsonb(values), "tenant_id": tenant}
-    if fault := _fault_of_job(kind, values, columns):
+    if fault := _fault_of_job(kind, values, columns) or fault_of(call):
         raise click.ClickException(fault)
     worker = fitting_worker(kind, values)
-    if worker is not None and worker.version > 1:
-        columns |= {"metadata": Jsonb({VERSION: str(worker.version)})}
+    turn = wiring.turn_of(kind, values.get("resource_id")) if sequence is None else Turn(sequence)
+    metadata = turn.metadata() if turn else {}
+    metadata |= {AFTER: ",".join(map(str, after))} if after else {}
+    metadata |= {VERSION: str(worker.version)} if worker is not None and worker.version > 1 else {}
+    columns |= {"metadata": Jsonb(metadata)}
+    node = Node(values=columns, unique=wiring.unique_of(kind), turn=turn, after=after)
     with connected() as conn:
-        job_id = operate.enqueued(conn, columns, wiring.unique_of(kind))
+        try:
+            job_id = operate.enqueued(conn, node)
+        except psycopg.errors.ForeignKeyViolation as error:
+            raise click.ClickException(error.diag.message_primary or str(error)) from error
     click.echo(json_text({"id": job_id}) if as_json else job_id)
 
 
@@ -419,7 +441,7 @@ def doctor_command(as_json: bool) -> None:
     settings = read_section(JobsSettings, "jobs")
     steps = [step.sql for step in migrations()]
     with connected() as conn:
-        found = list(doctor.findings(conn, steps, workers, settings.limits, settings.periodic))
+        found = list(doctor.findings(conn, steps, workers, settings))
     if as_json:
         rows = [
             {"check": one.check, "ok": one.ok, "text": one.text, "remedy": one.remedy}

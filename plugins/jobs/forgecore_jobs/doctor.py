@@ -12,6 +12,8 @@ from psycopg import Connection
 from forgecore_jobs import operate
 from forgecore_jobs.output import fault_of_args
 from forgecore_jobs.periodic import Periodic
+from forgecore_jobs.settings import JobsSettings
+from forgecore_jobs.sql import TENANTS_INDEX
 from forgecore_jobs.worker import Worker
 
 SHADOW: Final = "forge_doctor"
@@ -57,16 +59,16 @@ def findings(
     conn: Connection[Any],
     migrations: Sequence[str],
     workers: Mapping[str, Worker[Any]],
-    limits: Mapping[str, int],
-    entries: Sequence[Periodic],
+    settings: JobsSettings,
 ) -> Iterator[Finding]:
     """Look at everything; `migrations` are the texts that made the tables, in order."""
     checks: tuple[tuple[str, Callable[[], Iterator[Finding]]], ...] = (
         ("tables", lambda: _tables(conn, migrations)),
         ("partitions", lambda: _partitions(conn)),
         ("workers", lambda: _workers(conn)),
-        ("kinds", lambda: _kinds(conn, list(workers), limits)),
-        ("periodic", lambda: _periodic(entries, workers)),
+        ("kinds", lambda: _kinds(conn, list(workers), settings.limits)),
+        ("periodic", lambda: _periodic(settings.periodic, workers)),
+        ("limits", lambda: _limits(conn, settings)),
         ("versions", lambda: _versions(conn, workers)),
         ("clock", lambda: _clock(conn)),
         ("snapshots", lambda: _snapshot(conn)),
@@ -190,6 +192,17 @@ def _periodic(entries: Sequence[Periodic], workers: Mapping[str, Worker[Any]]) -
             yield Finding(check=name, ok=False, text=text, remedy="mend [[jobs.periodic]]")
     if not wrong:
         yield Finding(check=name, ok=True, text="every entry has its worker")
+
+
+def _limits(conn: Connection[Any], settings: JobsSettings) -> Iterator[Finding]:
+    name = "limits"
+    by_tenant = [queue for queue, limit in settings.limited.items() if limit.by_tenant]
+    if by_tenant and not operate.has_tenants_index(conn):
+        text = f"no index finds the tenants of {', '.join(by_tenant)}"
+        yield Finding(check=name, ok=False, text=text, remedy=TENANTS_INDEX)
+        return
+    text = f"over all processes: {', '.join(settings.limited) or 'none'}"
+    yield Finding(check=name, ok=True, text=text)
 
 
 def _versions(conn: Connection[Any], workers: Mapping[str, Worker[Any]]) -> Iterator[Finding]:

@@ -3,42 +3,39 @@
 import functools
 import inspect
 import json
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterable
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Awaitable, Callable, Generator, Iterable, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, Final, LiteralString, ParamSpec, TypeVar, cast
 from uuid import UUID
 
 import psycopg
-from psycopg import AsyncConnection, AsyncCursor, Connection, Cursor
+from attrs import frozen
+from psycopg import AsyncCursor, Cursor
 from psycopg.rows import TupleRow, tuple_row
 from psycopg.types.json import Jsonb
 
 from forgecore.runtime import (
-    AsyncDatabase,
-    AsyncTransaction,
-    Database,
     EnqueueError,
     NotMigratedError,
     SuppressedError,
-    Transaction,
     current_tenant_or_none,
 )
 from forgecore.runtime.errors import translate
-from forgecore_jobs.arguments import check, encode, keys_of
+from forgecore_jobs.arguments import check, encode
 from forgecore_jobs.bulk import IDS, Rows
-from forgecore_jobs.insert import Call, columns_of, insert_of
-from forgecore_jobs.job import VERSION, JobArgs, version_of
+from forgecore_jobs.insert import Node, columns_of, fault_of, insert_of
+from forgecore_jobs.job import AFTER, VERSION, JobArgs, version_of
+from forgecore_jobs.lend import AsyncSource, Source, lent, lent_async
+from forgecore_jobs.plain import keys_of
+from forgecore_jobs.sequence import Failing, Turn
 from forgecore_jobs.sql import TABLE
+from forgecore_jobs.steps import Call, Following, Needs, Step, steps_of
 from forgecore_jobs.unique import Unique
-from forgecore_jobs.unwrap import Wrapping, psycopg_async_of, psycopg_of
 from forgecore_jobs.wiring import Wiring, project_wiring
 
 P = ParamSpec("P")
 R = TypeVar("R")
-Source = Database | Transaction | Connection[Any] | Wrapping
-"""Where a job is written: ours, psycopg's, or SQLAlchemy's and Django's with psycopg 3 below."""
-AsyncSource = AsyncDatabase | AsyncTransaction | AsyncConnection[Any] | Wrapping
 _NOT_MIGRATED: Final = (
     psycopg.errors.UndefinedTable,
     psycopg.errors.UndefinedColumn,
@@ -56,17 +53,38 @@ def enqueue(
     priority: int | None = None,
     max_attempts: int | None = None,
     unique: Unique | None = None,
+    sequence: str | None = None,
+    failing: Failing = "blocks",
+    after: Sequence[int] = (),
+    needs: Needs = "completed",
+    on_success: Following = (),
+    on_failure: Following = (),
 ) -> int:
     """Write a job in whatever transaction `source` is in, and return its id.
 
     What the call leaves out comes from the kind's hook if it has exactly one, else from
     [jobs]. Where `unique` finds another job, that one's id is returned and nothing written.
-    EnqueueError names the kind; nothing was sent then, or nothing is committed.
+    Jobs of a `sequence` run one at a time, in the order of their commits; one that is `failing`
+    blocks the others until it has ended, or passes them its turn. The job runs `after` other
+    jobs have completed, or `needs="ended"`: have ended. `on_success` and `on_failure` are jobs
+    that are written with this one and follow it. EnqueueError names the kind; nothing was sent
+    then, or nothing is committed.
     """
-    statement, params = _insert(args, Call(queue, run_at, priority, max_attempts, unique))
-    with _named((args.kind,)):
-        with _lent(source) as conn, Cursor(conn, row_factory=tuple_row) as cursor:
-            return _id(cursor.execute(statement, params, prepare=True).fetchone())
+    step = Step(
+        args,
+        queue=queue,
+        run_at=run_at,
+        priority=priority,
+        max_attempts=max_attempts,
+        unique=unique,
+        sequence=sequence,
+        failing=failing,
+        after=after,
+        needs=needs,
+        on_success=on_success,
+        on_failure=on_failure,
+    )
+    return enqueue_step(source, step)
 
 
 async def enqueue_async(
@@ -78,14 +96,48 @@ async def enqueue_async(
     priority: int | None = None,
     max_attempts: int | None = None,
     unique: Unique | None = None,
+    sequence: str | None = None,
+    failing: Failing = "blocks",
+    after: Sequence[int] = (),
+    needs: Needs = "completed",
+    on_success: Following = (),
+    on_failure: Following = (),
 ) -> int:
     """Write a job in whatever transaction `source` is in, and return its id; see `enqueue`."""
-    statement, params = _insert(args, Call(queue, run_at, priority, max_attempts, unique))
-    with _named((args.kind,)):
-        async with _lent_async(source) as conn:
-            async with AsyncCursor(conn, row_factory=tuple_row) as cursor:
-                await cursor.execute(statement, params, prepare=True)
-                return _id(await cursor.fetchone())
+    step = Step(
+        args,
+        queue=queue,
+        run_at=run_at,
+        priority=priority,
+        max_attempts=max_attempts,
+        unique=unique,
+        sequence=sequence,
+        failing=failing,
+        after=after,
+        needs=needs,
+        on_success=on_success,
+        on_failure=on_failure,
+    )
+    return _only(await _written_async(source, _planned([step])))
+
+
+def enqueue_step(source: Source, step: Step) -> int:
+    """Write a job as a step says, and what follows it; return its id. See `enqueue`."""
+    return _only(_written(source, _planned([step])))
+
+
+def enqueue_chain(source: Source, steps: Sequence[JobArgs | Step]) -> list[int]:
+    """Write jobs of which each runs when the one before has completed, and return their ids.
+
+    One that fails for good cancels those behind it. Where the first is unique and there is
+    another job, nothing is written, and only that one's id returned.
+    """
+    return _written(source, _planned(steps_of(steps)))
+
+
+async def enqueue_chain_async(source: AsyncSource, steps: Sequence[JobArgs | Step]) -> list[int]:
+    """Write jobs of which each runs when the one before has completed; see `enqueue_chain`."""
+    return await _written_async(source, _planned(steps_of(steps)))
 
 
 def enqueue_many(
@@ -98,11 +150,12 @@ def enqueue_many(
     max_attempts: int | None = None,
 ) -> list[int]:
     """Write many jobs by COPY, all or none, and return their ids in the order of `args`."""
-    rows = _rows(args, Call(queue, run_at, priority, max_attempts))
+    call = Call(queue=queue, run_at=run_at, priority=priority, max_attempts=max_attempts)
+    rows = _rows(args, call)
     if not rows:
         return []
     with _named(rows.kinds):
-        with _lent(source) as conn, Cursor(conn, row_factory=tuple_row) as cursor:
+        with lent(source) as conn, Cursor(conn, row_factory=tuple_row) as cursor:
             ids = [row[0] for row in cursor.execute(IDS, (len(rows),)).fetchall()]
             with cursor.copy(rows.statement) as copy:
                 for text in rows.texts(ids):
@@ -120,11 +173,12 @@ async def enqueue_many_async(
     max_attempts: int | None = None,
 ) -> list[int]:
     """Write many jobs by COPY, all or none, and return their ids; see `enqueue_many`."""
-    rows = _rows(args, Call(queue, run_at, priority, max_attempts))
+    call = Call(queue=queue, run_at=run_at, priority=priority, max_attempts=max_attempts)
+    rows = _rows(args, call)
     if not rows:
         return []
     with _named(rows.kinds):
-        async with _lent_async(source) as conn:
+        async with lent_async(source) as conn:
             async with AsyncCursor(conn, row_factory=tuple_row) as cursor:
                 await cursor.execute(IDS, (len(rows),))
                 ids = [row[0] for row in await cursor.fetchall()]
@@ -161,22 +215,86 @@ def enqueues(*kinds: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
 def row_of(args: JobArgs) -> dict[LiteralString, object]:
     """Return what the row of a job says; EnqueueError if it cannot be one."""
     check(args)
-    return _values(args, Call(None, None, None, None), project_wiring())
+    return _values(args, Call(), project_wiring())
 
 
-def _insert(args: JobArgs, call: Call) -> tuple[LiteralString, dict[str, object]]:
-    check(args)
-    if fault := call.fault():
-        raise EnqueueError([args.kind], fault)
+@frozen
+class _Plan:
+    """The jobs of a statement, and which of them the caller wants the ids of."""
+
+    kinds: tuple[str, ...]
+    nodes: Sequence[Node]
+    wanted: Sequence[int]
+
+
+def _planned(steps: Sequence[Step]) -> _Plan:
+    """Return the plan of a chain, each step with what follows it."""
+    if not steps:
+        raise TypeError("a chain has at least one job")
     wiring = project_wiring()
-    unique = wiring.unique_of(args.kind) if call.unique is None else call.unique
+    nodes: list[Node] = []
+    wanted: list[int] = []
+    kinds: list[str] = []
+
+    def add(step: Step, parent: int | None, needs: Needs) -> int:
+        nodes.append(_node(step, wiring, parent, needs))
+        kinds.append(step.args.kind)
+        place = len(nodes) - 1
+        for follower, follows in step.followers():
+            add(follower, place, follows)
+        return place
+
+    last: int | None = None
+    for step in steps:
+        last = add(step, last, "completed" if last is not None else step.needs)
+        wanted.append(last)
+    return _Plan(tuple(dict.fromkeys(kinds)), nodes, wanted)
+
+
+def _node(step: Step, wiring: Wiring, parent: int | None, needs: Needs) -> Node:
+    args = step.args
+    check(args)
+    if fault := fault_of(step):
+        raise EnqueueError([args.kind], fault)
+    if parent is not None and step.after:
+        raise EnqueueError([args.kind], "it follows a job, so it cannot have `after`")
+    unique = wiring.unique_of(args.kind) if step.unique is None else step.unique
     if unique is not None:
         if not isinstance(unique, Unique):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise TypeError("unique takes forgecore_jobs.Unique(...)")
         known = {name for name, _ in keys_of(cast("Any", type(args)))}
         if missing := ", ".join(f"`{name}`" for name in unique.by if name not in known):
             raise EnqueueError([args.kind], f"unique by {missing}, which it does not have")
-    return insert_of(_values(args, call, wiring), unique)
+    turn = (
+        wiring.turn_of(args.kind, getattr(args, "resource_id", None))
+        if step.sequence is None
+        else Turn(step.sequence, step.failing)
+    )
+    values = _values(args, step, wiring)
+    if turn is not None or step.after:
+        metadata = cast("Jsonb", values["metadata"]).obj
+        of_after = {AFTER: ",".join(map(str, step.after))} if step.after else {}
+        of_turn = turn.metadata() if turn is not None else {}
+        values["metadata"] = Jsonb({**metadata, **of_turn, **of_after})
+    return Node(
+        values=values, unique=unique, turn=turn, after=step.after, needs=needs, parent=parent
+    )
+
+
+def _written(source: Source, plan: _Plan) -> list[int]:
+    statement, params = insert_of(plan.nodes, plan.wanted)
+    with _named(plan.kinds):
+        with lent(source) as conn, Cursor(conn, row_factory=tuple_row) as cursor:
+            return _ids(cursor.execute(statement, params, prepare=True).fetchone())
+
+
+async def _written_async(source: AsyncSource, plan: _Plan) -> list[int]:
+    statement, params = insert_of(plan.nodes, plan.wanted)
+    with _named(plan.kinds):
+        async with lent_async(source) as conn:
+            async with AsyncCursor(conn, row_factory=tuple_row) as cursor:
+                await cursor.execute(statement, params, prepare=True)
+                return _ids(await cursor.fetchone())
 
 
 def _values(args: JobArgs, call: Call, wiring: Wiring) -> dict[LiteralString, object]:
@@ -204,12 +322,14 @@ def _rows(args: Iterable[JobArgs], call: Call) -> Rows:
     for one in jobs:
         check(one)
     rows = Rows(tuple(dict.fromkeys(one.kind for one in jobs)), call.run_at is not None)
-    if fault := call.fault():
+    if fault := fault_of(call):
         raise EnqueueError(rows.kinds, fault)
     wiring = project_wiring()
     for kind in rows.kinds:
         if wiring.unique_of(kind) is not None:
             raise EnqueueError([kind], "it is unique: enqueue() writes one at a time")
+        if (known := wiring.defaults.get(kind)) is not None and known.sequence is not None:
+            raise EnqueueError([kind], "it has a sequence: enqueue() writes one at a time")
     heads: dict[tuple[type, UUID | None], str] = {}
     for one in jobs:
         of = (type(one), _tenant_of(one))
@@ -222,34 +342,15 @@ def _rows(args: Iterable[JobArgs], call: Call) -> Rows:
     return rows
 
 
-@contextmanager
-def _lent(source: Source) -> Generator[Connection[Any]]:
-    if isinstance(source, Database | Transaction):
-        with source.borrow() as conn:
-            yield conn
-        return
-    try:
-        yield psycopg_of(source)
-    except BaseException:
-        if getattr(source, "in_atomic_block", False):
-            # Django does not see what failed below it, and would commit what is lost.
-            cast("Any", source).needs_rollback = True
-        raise
-
-
-@asynccontextmanager
-async def _lent_async(source: AsyncSource) -> AsyncGenerator[AsyncConnection[Any]]:
-    if isinstance(source, AsyncDatabase | AsyncTransaction):
-        async with source.borrow() as conn:
-            yield conn
-    else:
-        yield await psycopg_async_of(source)
-
-
-def _id(row: TupleRow | None) -> int:
-    if row is None:
+def _ids(row: TupleRow | None) -> list[int]:
+    if row is None or row[0] is None:
         raise SuppressedError("job")
-    return int(row[0])
+    return [int(one) for one in row if one is not None]
+
+
+def _only(ids: list[int]) -> int:
+    (one,) = ids
+    return one
 
 
 @contextmanager
@@ -264,6 +365,8 @@ def _named(kinds: tuple[str, ...]) -> Generator[None]:
         raise EnqueueError(kinds, _REMEDY) from error
     except psycopg.IntegrityError as error:
         if (error.diag.schema_name, error.diag.table_name) == ("forge", "jobs"):
+            if error.diag.constraint_name == "after":
+                raise EnqueueError(kinds, error.diag.message_primary or "") from error
             name = error.diag.constraint_name or error.diag.column_name or "a rule"
             raise EnqueueError(kinds, f"{TABLE} refuses it ({name})") from error
         raise

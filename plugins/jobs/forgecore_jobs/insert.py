@@ -1,15 +1,16 @@
-"""The statement that writes one job: what its row says, and who has its unique key."""
+"""The statement that writes jobs: what their rows say, who has a key, who waits for whom."""
 
-from collections.abc import Mapping
-from datetime import datetime
+from collections.abc import Mapping, Sequence
 from typing import Final, LiteralString
 
 from attrs import frozen
 
 from forgecore.runtime import rules
 from forgecore.runtime.settings import read_section
+from forgecore_jobs.sequence import LONGEST, Turn
 from forgecore_jobs.settings import DEFAULT_QUEUE, JobsSettings
 from forgecore_jobs.sql import insert_head
+from forgecore_jobs.steps import Call, Needs
 from forgecore_jobs.unique import Unique
 from forgecore_jobs.wiring import Defaults, Wiring
 
@@ -25,38 +26,60 @@ _TYPES: Final[Mapping[LiteralString, LiteralString]] = {
     "tenant_id": "uuid",
     "metadata": "jsonb",
 }
-_KEY: Final[tuple[LiteralString, ...]] = (
-    *("kind => %(kind)s", "args => %(args)s::jsonb", "queue => %(queue)s"),
-    *("tenant_id => %(key_tenant_id)s::uuid", "by => %(key_by)s::text[]"),
-    *("until => %(key_until)s", "period => %(key_period)s::interval"),
-    *("by_queue => %(key_by_queue)s", "replaced => %(key_replaced)s::text[]"),
-    *("run_at => %(key_run_at)s::timestamptz", "priority => %(key_priority)s::integer"),
+_KEY: Final[tuple[tuple[LiteralString, LiteralString, LiteralString], ...]] = (
+    ("args", "args", "jsonb"),
+    ("queue", "queue", "text"),
+    ("tenant_id", "key_tenant_id", "uuid"),
+    ("by", "key_by", "text[]"),
+    ("until", "key_until", "text"),
+    ("period", "key_period", "interval"),
+    ("by_queue", "key_by_queue", "boolean"),
+    ("replaced", "key_replaced", "text[]"),
+    ("run_at", "key_run_at", "timestamptz"),
+    ("priority", "key_priority", "integer"),
 )
+_MOST: Final = 500
+"""Jobs in one statement; Postgres takes 65535 parameters."""
 
 
-@frozen
-class Call:
-    """What a call says of its jobs; None is left to the kind's hook, or to [jobs]."""
+@frozen(kw_only=True)
+class Node:
+    """A job of a statement. `parent` is the place of the job that it follows, before it."""
 
-    queue: str | None
-    run_at: datetime | None
-    priority: int | None
-    max_attempts: int | None
+    values: Mapping[LiteralString, object]
     unique: Unique | None = None
+    turn: Turn | None = None
+    after: Sequence[int] = ()
+    needs: Needs = "completed"
+    parent: int | None = None
 
-    def fault(self) -> str | None:
-        """Return what is wrong with it, or None."""
-        if self.queue is not None and self.queue not in read_section(JobsSettings, "jobs").limits:
-            return f"queue {self.queue!r} is not in [jobs.queues]"
-        checks: tuple[tuple[str, object, rules.Rule], ...] = (
-            ("run_at", self.run_at, rules.aware_datetime()),
-            ("priority", self.priority, rules.integer(16, minimum=0, maximum=9)),
-            ("max_attempts", self.max_attempts, rules.integer(32, minimum=1)),
-        )
-        for name, value, rule in checks:
-            if value is not None and (fault := rule(value)) is not None:
-                return f"{name} {fault[1]}"
-        return None
+    @property
+    def is_placed(self) -> bool:
+        """Whether it may have to wait for others."""
+        return self.turn is not None or bool(self.after) or self.parent is not None
+
+
+def fault_of(call: Call) -> str | None:
+    """Return what is wrong with what a call says, or None."""
+    if call.queue is not None and call.queue not in read_section(JobsSettings, "jobs").limits:
+        return f"queue {call.queue!r} is not in [jobs.queues]"
+    checks: tuple[tuple[str, object, rules.Rule], ...] = (
+        ("run_at", call.run_at, rules.aware_datetime()),
+        ("priority", call.priority, rules.integer(16, minimum=0, maximum=9)),
+        ("max_attempts", call.max_attempts, rules.integer(32, minimum=1)),
+        ("sequence", call.sequence, rules.text(min_length=1, max_length=LONGEST)),
+    )
+    for name, value, rule in checks:
+        if value is not None and (fault := rule(value)) is not None:
+            return f"{name} {fault[1]}"
+    if call.failing not in {"blocks", "passes"}:
+        return 'failing must be "blocks" or "passes"'
+    if call.needs not in {"completed", "failed", "ended"}:
+        return 'needs must be "completed", "failed" or "ended"'
+    is_id = rules.integer(64, minimum=1)
+    if isinstance(call.after, str) or any(is_id(one) is not None for one in call.after):
+        return "after must be ids of jobs"
+    return None
 
 
 def columns_of(kind: str, call: Call, wiring: Wiring) -> dict[LiteralString, object]:
@@ -74,35 +97,128 @@ def columns_of(kind: str, call: Call, wiring: Wiring) -> dict[LiteralString, obj
 
 
 def insert_of(
-    values: Mapping[LiteralString, object], unique: Unique | None = None
+    nodes: Sequence[Node], wanted: Sequence[int] = (0,)
 ) -> tuple[LiteralString, dict[str, object]]:
-    """Return the statement that writes a job and gives its id; the table says what is None."""
-    columns: list[LiteralString] = [name for name, value in values.items() if value is not None]
-    params = {name: values[name] for name in columns}
-    if unique is None:
+    """Return the statement that writes jobs, and gives the ids of those that are `wanted`.
+
+    An id is null if its job was not written, since the one that it follows was not.
+    """
+    (first, *others) = nodes
+    if not others and first.unique is None and not first.is_placed:
+        # The table says what is None.
+        columns: list[LiteralString] = [
+            name for name, value in first.values.items() if value is not None
+        ]
         marks: LiteralString = ", ".join([f"%({name})s" for name in columns])
+        params = {name: first.values[name] for name in columns}
         return f"{insert_head(columns)} VALUES ({marks}) RETURNING id", params
-    typed: LiteralString = ", ".join([f"%({name})s::{_TYPES[name]}" for name in columns])
-    # Every part is a literal of this module.
-    statement: LiteralString = f"""
-WITH key AS MATERIALIZED (
-    SELECT * FROM forge.jobs_unique({", ".join(_KEY)})
-), made AS (
-    {insert_head(["id", *columns])}
-    SELECT key.job_id, {typed} FROM key WHERE key.is_new
-    RETURNING id
-)
-SELECT id FROM made
-UNION ALL
-SELECT job_id FROM key WHERE NOT is_new"""  # noqa: S608
-    own = {
-        "key_tenant_id": values["tenant_id"],
-        "key_by": list(unique.by) or None,
-        "key_until": unique.until,
-        "key_period": unique.period,
-        "key_by_queue": unique.queue,
-        "key_replaced": list(unique.replace),
-        "key_run_at": values["run_at"],
-        "key_priority": values["priority"],
-    }
-    return statement, {**params, **own}
+    if len(nodes) > _MOST:
+        raise ValueError(f"{_MOST} jobs at most are written in one statement")
+    arms: list[LiteralString] = []
+    ids: list[LiteralString] = []
+    params = {}
+    for place, node in enumerate(nodes):
+        arm = _Arm(_literal(place), node)
+        arms += arm.texts()
+        params |= arm.params()
+        if place in wanted:
+            ids.append(arm.id())
+    with_arms: LiteralString = ", ".join(arms)
+    return f"WITH {with_arms}\nSELECT {', '.join(ids)}", params
+
+
+@frozen
+class _Arm:
+    """The arms of a job: who has its key, for whom it waits, and its row."""
+
+    place: LiteralString
+    node: Node
+
+    @property
+    def _columns(self) -> list[LiteralString]:
+        return [name for name, value in self.node.values.items() if value is not None]
+
+    def texts(self) -> list[LiteralString]:
+        node, place = self.node, self.place
+        found: list[LiteralString] = []
+        sources: list[LiteralString] = []
+        own_id: LiteralString = "NULL"
+        where: LiteralString = ""
+        if node.unique is not None:
+            found.append(self._key())
+            sources.append(f"key_{place} AS key")
+            own_id = "key.job_id"
+            where = " WHERE key.is_new"
+        columns = self._columns
+        values: list[LiteralString] = [f"%({name}_{place})s::{_TYPES[name]}" for name in columns]
+        if node.is_placed:
+            if node.parent is not None:
+                sources.append(f"job_{_literal(node.parent)} AS parent")
+                at = columns.index("metadata")
+                values[at] = f"{values[at]} || jsonb_build_object('after', parent.id::text)"
+            parent: LiteralString = "NULL" if node.parent is None else "parent.id"
+            sources.append(
+                f"forge.jobs_place(job_id => {own_id}, sequence => %(turn_{place})s::text, "
+                f"after => %(after_{place})s::bigint[], needs => %(needs_{place})s::text, "
+                f"parent => {parent}) AS place"
+            )
+            columns = ["id", "waits", *columns]
+            values = ["place.id", "place.waits", *values]
+        elif node.unique is not None:
+            columns = ["id", *columns]
+            values = ["key.job_id", *values]
+        source: LiteralString = f" FROM {', '.join(sources)}" if sources else ""
+        found.append(
+            f"job_{place} AS (\n    {insert_head(columns)}\n"
+            f"    SELECT {', '.join(values)}{source}{where}\n    RETURNING id\n)"
+        )
+        return found
+
+    def _key(self) -> LiteralString:
+        node, place = self.node, self.place
+        given: LiteralString = ", ".join(
+            [f"{name} => %({value}_{place})s::{of}" for name, value, of in _KEY]
+        )
+        if node.parent is None:
+            source: LiteralString = f"forge.jobs_unique(kind => %(kind_{place})s, {given}) AS key"
+        else:
+            # No key is taken for a job that is not written: the call needs its parent.
+            source = (
+                f"job_{_literal(node.parent)} AS parent, forge.jobs_unique(kind => CASE "
+                f"WHEN parent.id > 0 THEN %(kind_{place})s END, {given}) AS key"
+            )
+        return f"key_{place} AS MATERIALIZED (SELECT key.* FROM {source})"  # noqa: S608 -- as above
+
+    def id(self) -> LiteralString:
+        own: LiteralString = f"(SELECT id FROM job_{self.place})"  # noqa: S608 -- as above
+        if self.node.unique is None:
+            return f"{own} AS id_{self.place}"
+        other: LiteralString = f"(SELECT job_id FROM key_{self.place} WHERE NOT is_new)"  # noqa: S608
+        return f"coalesce({own}, {other}) AS id_{self.place}"
+
+    def params(self) -> dict[str, object]:
+        node = self.node
+        found: dict[str, object] = {name: node.values[name] for name in self._columns}
+        if node.is_placed:
+            found["turn"] = None if node.turn is None else node.turn.name
+            found["after"] = list(node.after)
+            found["needs"] = node.needs
+        if (unique := node.unique) is not None:
+            found |= {
+                "key_tenant_id": node.values["tenant_id"],
+                "key_by": list(unique.by) or None,
+                "key_until": unique.until,
+                "key_period": unique.period,
+                "key_by_queue": unique.queue,
+                "key_replaced": list(unique.replace),
+                "key_run_at": node.values["run_at"],
+                "key_priority": node.values["priority"],
+            }
+        return {f"{name}_{self.place}": value for name, value in found.items()}
+
+
+def _literal(place: int) -> LiteralString:
+    # Digits are as good as a literal.
+    digits: tuple[LiteralString, ...] = ("0", "1", "2", "3", "4", "5", "6", "7", "8", "9")
+    text: LiteralString = "".join([digits[int(digit)] for digit in str(place)])
+    return text

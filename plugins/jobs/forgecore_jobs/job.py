@@ -1,15 +1,16 @@
 """A job as its worker sees it, and how a run can end."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import cached_property
 from typing import ClassVar, Final, NamedTuple, Protocol, TypeVar, cast
 from uuid import UUID
 
-from attrs import field, frozen
+from attrs import define, field, frozen, setters
 
-from forgecore.runtime import AsyncTransaction, Transaction
+from forgecore.runtime import AsyncTransaction, Transaction, rules
+from forgecore_jobs.plain import LARGEST, plain
 
 
 class Log(Protocol):
@@ -43,6 +44,10 @@ class JobArgs(Protocol):
 
 
 A = TypeVar("A", bound=JobArgs)
+PASSES: Final = "passes"
+"""What the key `failing` of a job's metadata says if it lets its sequence pass when it fails."""
+AFTER: Final = "after"
+"""The key of a job's metadata that says the ids of the jobs that it came after."""
 VERSION: Final = "args_version"
 """The key of a job's metadata that says the version of its arguments; without it they have 1."""
 
@@ -76,11 +81,12 @@ class Claim(NamedTuple):
     worker_id: int
 
 
-@frozen
+@define(eq=False)
 class _JobBase:
     """What a job tells its worker."""
 
-    _claim: Claim
+    _claim: Claim = field(on_setattr=setters.frozen)
+    _output: str | None = field(default=None, init=False)
 
     @property
     def id(self) -> int:
@@ -126,6 +132,37 @@ class _JobBase:
             return {}
         return cast("Mapping[str, str]", found) if isinstance(found, dict) else {}
 
+    @property
+    def after(self) -> Sequence[int]:
+        """The ids of the jobs that it came after; `output_of` gives what each of them kept."""
+        ids = self.metadata.get(AFTER, "").split(",")
+        return tuple(int(one) for one in ids if one.isdecimal())
+
+    @property
+    def output(self) -> object:
+        """What the job keeps when it ends: anything that has a form in JSON, 1 MB at most."""
+        return None if self._output is None else json.loads(self._output)
+
+    @output.setter
+    def output(self, value: object) -> None:
+        try:
+            given = plain(value)
+        except RecursionError:
+            raise ValueError("the output is nested too deeply") from None
+        except TypeError as error:
+            raise TypeError(f"the output {error}") from None
+        if given is not None and (fault := rules.json(given)) is not None:
+            raise ValueError(f"the output {fault[1]}")
+        text = json.dumps(given, separators=(",", ":"))
+        if len(text) > LARGEST:
+            raise ValueError(f"the output is {len(text)} bytes, {LARGEST} at most")
+        self._output = text
+
+    @property
+    def output_json(self) -> str | None:
+        """The output as JSON; None if there is none."""
+        return self._output
+
     @cached_property
     def log(self) -> Log:
         """A log that has kind, job_id, queue, attempt, max_attempts and tenant_id bound."""
@@ -144,7 +181,7 @@ class _JobBase:
         return log
 
 
-@frozen
+@define(eq=False)
 class Job(_JobBase):
     """The job of a synchronous worker.
 
@@ -152,14 +189,14 @@ class Job(_JobBase):
     together with the job's completion.
     """
 
-    tx: Transaction = field(repr=False)
+    tx: Transaction = field(repr=False, on_setattr=setters.frozen)
 
 
-@frozen
+@define(eq=False)
 class AsyncJob(_JobBase):
     """The job of an `async def` worker; see `Job`."""
 
-    tx: AsyncTransaction = field(repr=False)
+    tx: AsyncTransaction = field(repr=False, on_setattr=setters.frozen)
 
 
 LONGEST_DELAY: Final = timedelta(days=3650)
@@ -195,10 +232,11 @@ class Failure:
 
 @frozen(kw_only=True)
 class Finished:
-    """The job has ended: `completed`, `discarded` or `cancelled`."""
+    """The job has ended: `completed`, `discarded` or `cancelled`. `output` is JSON."""
 
     state: str
     failure: Failure | None = None
+    output: str | None = None
 
 
 @frozen(kw_only=True)

@@ -11,12 +11,11 @@ from psycopg.rows import dict_row
 
 from forgecore_jobs import sql
 from forgecore_jobs.engine.store import forget_keys
-from forgecore_jobs.insert import insert_of
+from forgecore_jobs.insert import Node, insert_of
 from forgecore_jobs.job import VERSION
-from forgecore_jobs.unique import Unique
 
 Row = dict[str, Any]
-LIVE: Final = ("available", "scheduled", "running", "retryable")
+LIVE: Final = ("available", "scheduled", "waiting", "running", "retryable")
 FINISHED: Final = ("completed", "discarded", "cancelled")
 STATES: Final = (*LIVE, *FINISHED)
 
@@ -102,15 +101,26 @@ def listed(conn: Connection[Any], which: Filter, since: timedelta, limit: int) -
 
 def shown(conn: Connection[Any], job_id: int) -> Row | None:
     """Return everything about a job."""
-    rows = _rows(conn, "SELECT * FROM forge.jobs_all WHERE id = %(id)s", {"id": job_id})
+    query: LiteralString = """
+        SELECT job.*, coalesce(
+            (
+                SELECT jsonb_agg(wait.on_id ORDER BY wait.on_id)
+                FROM forge.job_waits AS wait
+                WHERE wait.job_id = job.id
+            ),
+            '[]'
+        ) AS waits_for
+        FROM forge.jobs_all AS job
+        WHERE job.id = %(id)s"""
+    rows = _rows(conn, query, {"id": job_id})
     return rows[0] if rows else None
 
 
-def enqueued(
-    conn: Connection[Any], values: Mapping[LiteralString, object], unique: Unique | None
-) -> int:
-    """Write a job and return its id, or another's; `values` are its row's columns."""
-    return int(_rows(conn, *insert_of(values, unique))[0]["id"])
+def enqueued(conn: Connection[Any], node: Node) -> int:
+    """Write a job and return its id, or that of the job that it is the same as."""
+    (row,) = _rows(conn, *insert_of([node]))
+    (job_id,) = row.values()
+    return int(job_id)
 
 
 def retried(conn: Connection[Any], which: Filter, *, dry_run: bool) -> list[int]:
@@ -135,7 +145,7 @@ def cancelled(
 
     Waiting ones are cancelled at once; the worker of a running one sees it within a second.
     """
-    waiting = which.params(("available", "scheduled", "retryable"))
+    waiting = which.params(("available", "scheduled", "waiting", "retryable"))
     running = which.params(("running",))
     with conn.transaction():
         ended = _rows(conn, _MEANT_LIVE if dry_run else _END, waiting)
@@ -143,6 +153,8 @@ def cancelled(
         if not dry_run:
             # One that came back in between waits now.
             ended += _rows(conn, _END, waiting)
+            ids = [row["id"] for row in ended]
+            conn.execute(sql.FOLLOW, {"ids": ids, "states": ["cancelled"] * len(ids)})
     return sorted(row["id"] for row in ended), sorted(row["id"] for row in asked)
 
 
@@ -184,6 +196,7 @@ def queues(conn: Connection[Any]) -> list[Row]:
             coalesce(job.queue, pause.name) AS queue,
             count(*) FILTER (WHERE state = 'available') AS available,
             count(*) FILTER (WHERE state = 'scheduled') AS scheduled,
+            count(*) FILTER (WHERE state = 'waiting') AS waiting,
             count(*) FILTER (WHERE state = 'retryable') AS retryable,
             count(*) FILTER (WHERE state = 'running') AS running,
             extract(epoch FROM now() - min(run_at) FILTER (WHERE state = 'available'))::float
@@ -275,6 +288,12 @@ def waiting_kinds(conn: Connection[Any]) -> dict[str, int]:
     """Return how many due jobs of each kind wait."""
     text = "SELECT kind, count(*) AS n FROM forge.jobs_live WHERE state = 'available' GROUP BY 1"
     return {row["kind"]: row["n"] for row in _rows(conn, text, {})}
+
+
+def has_tenants_index(conn: Connection[Any]) -> bool:
+    """Return whether the index for queues whose tenants take turns is there."""
+    (row,) = _rows(conn, "SELECT to_regclass('forge.jobs_tenants_idx') IS NOT NULL AS yes", {})
+    return bool(row["yes"])
 
 
 def server_time(conn: Connection[Any]) -> datetime:

@@ -6,6 +6,7 @@ from typing import Any, Final
 from attrs import Attribute, field, frozen, validators
 
 from forgecore_jobs.backoff import Backoff
+from forgecore_jobs.sequence import Failing
 from forgecore_jobs.unique import Unique
 
 EVENTS: Final = ("after_create", "after_update", "after_delete")
@@ -39,7 +40,8 @@ def _backoff(_hook: object, attribute: "Attribute[Any]", value: str | None) -> N
 class Hook:
     """A job kind that an event enqueues. What it leaves out, [jobs] says.
 
-    `only_if_changed` names fields and relations of an update: none changed, no job.
+    `only_if_changed` names fields and relations of an update: none changed, no job. `sequence`
+    runs a record's jobs one at a time and in order; one that fails blocks or passes.
     """
 
     kind: str
@@ -53,6 +55,7 @@ class Hook:
     priority: int | None = field(default=None, validator=PRIORITY)
     unique: Unique | None = None
     only_if_changed: tuple[str, ...] = ()
+    sequence: Failing | None = None
 
 
 @frozen(kw_only=True)

@@ -63,7 +63,7 @@ def forgecore_check(ctx: CheckContext) -> Iterable[Diagnostic]:
     if ctx.is_whole(JobsSettings):
         settings = ctx.config(JobsSettings)
         yield from unknown_queues(ctx, hooks, settings.limits)
-        yield from unserved_entries(settings.periodic, settings.limits)
+        yield from unserved_entries(ctx, settings)
     yield from bad_conditions(ctx, hooks)
     yield from bad_uniques(ctx, hooks)
     yield from cascades(ctx)

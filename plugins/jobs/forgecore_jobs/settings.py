@@ -8,6 +8,7 @@ from typing import Any, Final, Literal
 from attrs import Attribute, field, frozen, validators
 
 from forgecore.runtime.settings import LimitError
+from forgecore_jobs.limits import Limit, Rate
 from forgecore_jobs.periodic import Periodic
 
 DEFAULT_QUEUE: Final = "default"
@@ -55,6 +56,22 @@ def _periodic(_settings: object, _attribute: "Attribute[Any]", entries: Sequence
         raise LimitError(faults)
 
 
+def _limits(_settings: object, _attribute: "Attribute[Any]", most: Mapping[str, int]) -> None:
+    if faults := {name: "must be at least 1" for name, limit in most.items() if limit < 1}:
+        raise LimitError(faults)
+
+
+def _rates(_settings: object, _attribute: "Attribute[Any]", rates: Mapping[str, str]) -> None:
+    faults: dict[str, str] = {}
+    for name, rate in rates.items():
+        try:
+            Rate.parse(rate)
+        except ValueError as error:
+            faults[name] = str(error)
+    if faults:
+        raise LimitError(faults)
+
+
 def _not_negative(_settings: object, attribute: "Attribute[Any]", value: timedelta) -> None:
     if value < timedelta(0):
         raise ValueError(f"'{attribute.name}' must not be negative")
@@ -72,6 +89,10 @@ class JobsSettings:
     what running jobs have to end after SIGTERM. `listen` lets a sleeping worker be woken by
     NOTIFY instead of its next poll. `keep` maps the state that a job ended in to how long it
     is kept. `periodic` are the jobs that come with the clock.
+
+    Over all processes: `global_limits` is how many jobs of a queue run at once, `rate_limits` how
+    many begin in a time; `tenant_limits` and `tenant_rate_limits` are the same for each tenant.
+    Tenants take turns in queues that have those, and in those of `round_robin`.
     """
 
     carrier: Literal["postgres"] = "postgres"
@@ -83,6 +104,11 @@ class JobsSettings:
     listen: bool = True
     keep: Mapping[str, timedelta] = field(factory=_nothing, validator=_keep)
     periodic: tuple[Periodic, ...] = field(default=(), validator=_periodic)
+    global_limits: Mapping[str, int] = field(factory=_nothing, validator=_limits)
+    rate_limits: Mapping[str, str] = field(factory=_nothing, validator=_rates)
+    tenant_limits: Mapping[str, int] = field(factory=_nothing, validator=_limits)
+    tenant_rate_limits: Mapping[str, str] = field(factory=_nothing, validator=_rates)
+    round_robin: tuple[str, ...] = ()
 
     @property
     def limits(self) -> Mapping[str, int]:
@@ -93,3 +119,28 @@ class JobsSettings:
     def kept(self) -> Mapping[str, timedelta]:
         """How long finished jobs are kept, for every state that a job ends in."""
         return {**KEPT, **self.keep}
+
+    @property
+    def limited(self) -> Mapping[str, Limit]:
+        """The queues that have a limit over all processes, or whose tenants take turns."""
+        names = {
+            *self.global_limits,
+            *self.rate_limits,
+            *self.tenant_limits,
+            *self.tenant_rate_limits,
+            *self.round_robin,
+        }
+        return {
+            name: Limit(
+                jobs=self.global_limits.get(name),
+                rate=_rate_of(self.rate_limits, name),
+                tenant_jobs=self.tenant_limits.get(name),
+                tenant_rate=_rate_of(self.tenant_rate_limits, name),
+                round_robin=name in self.round_robin,
+            )
+            for name in sorted(names)
+        }
+
+
+def _rate_of(rates: Mapping[str, str], name: str) -> Rate | None:
+    return Rate.parse(rates[name]) if name in rates else None

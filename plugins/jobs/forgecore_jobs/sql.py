@@ -31,13 +31,13 @@ SELECT *
 FROM forge.jobs_claim(
     %(worker)s, %(kinds)s::text[], %(max_attempts)s, %(queues)s::text[], %(limits)s::int[],
     %(floor_queues)s::text[], %(floor_priorities)s::smallint[], %(floor_times)s::timestamptz[],
-    %(floor_ids)s::bigint[], %(suspects)s
+    %(floor_ids)s::bigint[], %(levels)s::smallint[], %(suspects)s
 )"""
 
 FINISH: Final = """
 SELECT forge.jobs_finish(
     %(ids)s::bigint[], %(attempts)s::int[], %(workers)s::bigint[], %(states)s::text[],
-    %(errors)s::text[], %(messages)s::text[], %(tracebacks)s::text[]
+    %(errors)s::text[], %(messages)s::text[], %(tracebacks)s::text[], %(outputs)s::text[]
 )"""
 
 AGAIN: Final = """
@@ -127,7 +127,7 @@ FROM unnest(%(queues)s::text[]) AS served (queue)
 CROSS JOIN LATERAL (
     SELECT kind
     FROM forge.jobs
-    WHERE queue = served.queue AND worker_id IS NULL AND run_at <= now()
+    WHERE queue = served.queue AND waits <= 0 AND worker_id IS NULL AND run_at <= now()
     ORDER BY priority, run_at, id
     LIMIT 5000
 ) AS head
@@ -147,6 +147,8 @@ SELECT key
 FROM forge.job_keys AS entry
 WHERE (expires_at IS NULL OR expires_at < clock_timestamp())
     AND NOT EXISTS (SELECT FROM forge.jobs WHERE jobs.id = entry.job_id)
+    -- it was cancelled in its sequence: those behind it wait for whoever is before it
+    AND NOT EXISTS (SELECT FROM forge.job_waits WHERE job_waits.job_id = entry.job_id)
 LIMIT 20000
 FOR UPDATE SKIP LOCKED"""
 
@@ -154,7 +156,37 @@ FORGET_KEYS: Final = """
 DELETE FROM forge.job_keys AS entry
 WHERE key = ANY(%(keys)s)
     AND (expires_at IS NULL OR expires_at < clock_timestamp())
-    AND NOT EXISTS (SELECT FROM forge.jobs WHERE jobs.id = entry.job_id)"""
+    AND NOT EXISTS (SELECT FROM forge.jobs WHERE jobs.id = entry.job_id)
+    AND NOT EXISTS (SELECT FROM forge.job_waits WHERE job_waits.job_id = entry.job_id)"""
+
+FOLLOW: Final = """
+SELECT forge.jobs_follow(%(ids)s::bigint[], %(states)s::text[])"""
+
+RELEASE: Final = """
+SELECT forge.jobs_release(%(thorough)s)
+WHERE EXISTS (SELECT FROM forge.job_waits)"""
+
+ENTER: Final = """
+SELECT forge.jobs_enter(%(job)s, %(attempt)s, %(worker)s)"""
+
+TENANTS_INDEX: Final = (
+    "CREATE INDEX CONCURRENTLY jobs_tenants_idx ON forge.jobs (queue, "
+    "coalesce(tenant_id, '00000000-0000-0000-0000-000000000000'::uuid), priority, run_at, id) "
+    "WHERE waits <= 0"
+)
+"""What an operator runs where the table is too large for a worker to do it."""
+
+INDEX_TENANTS: Final = """
+SELECT forge.jobs_index_tenants()"""
+
+CLAIM_LIMITED: Final = """
+SELECT *
+FROM forge.jobs_claim_limited(
+    %(worker)s, %(kinds)s::text[], %(max_attempts)s, %(queue)s, %(most)s,
+    %(floor_queues)s::text[], %(floor_priorities)s::smallint[], %(floor_times)s::timestamptz[],
+    %(floor_ids)s::bigint[], %(levels)s::smallint[], %(suspects)s, %(limit)s, %(rate)s,
+    %(period)s, %(tenant_limit)s, %(tenant_rate)s, %(tenant_period)s, %(by_tenant)s
+)"""
 
 ENTER_PERIODIC: Final = """
 INSERT INTO forge.job_periodic AS entry (name, kind, clock, definition, next_at)

@@ -76,6 +76,7 @@ class ArmView:
     rows: tuple[str, ...]
     columns: str
     key: tuple[str, ...]
+    turn: tuple[str, ...]
     where: tuple[str, ...]
 
 
@@ -143,9 +144,9 @@ def fragments(package: str, hooks: Sequence[Declared]) -> Iterator[Fragment]:
         yield _decorators(own)
         for event in EVENTS:
             of_event = [one.hook for one in own if one.event == event]
-            plain = [hook for hook in of_event if hook.unique is None]
-            # A key is taken for each by itself.
-            for hooks_of_arm in (plain, *([hook] for hook in of_event if hook.unique)):
+            plain = [hook for hook in of_event if not _is_alone(hook)]
+            # A key, or a place in a sequence, is taken for each by itself.
+            for hooks_of_arm in (plain, *([hook] for hook in of_event if _is_alone(hook))):
                 if hooks_of_arm:
                     yield from _arms(package, own[0].resource, event, hooks_of_arm)
 
@@ -156,6 +157,7 @@ def wiring_file(hooks: Sequence[Declared]) -> GeneratedFile:
     for one in hooks:
         by_kind.setdefault(one.hook.kind, []).append(one.hook)
     only = {kind: found[0] for kind, found in by_kind.items() if len(found) == 1}
+    snakes = {one.hook.kind: one.resource.snake for one in hooks}
     imports = [
         Import("collections.abc", "Mapping"),
         Import("typing", "Final"),
@@ -173,7 +175,8 @@ def wiring_file(hooks: Sequence[Declared]) -> GeneratedFile:
         template="forgecore_jobs:templates/wiring.py.mako",
         view=WiringView(
             defaults=tuple(
-                DefaultsView(kind=kind, text=_defaults(hook)) for kind, hook in sorted(only.items())
+                DefaultsView(kind=kind, text=_defaults(hook, snakes[kind]))
+                for kind, hook in sorted(only.items())
             )
         ),
         imports=imports,
@@ -246,6 +249,10 @@ def stub_files(package: str, hooks: Sequence[Declared]) -> Iterator[ScaffoldFile
         )
 
 
+def _is_alone(hook: Hook) -> bool:
+    return hook.unique is not None or hook.sequence is not None
+
+
 def _module(own: Sequence[Declared]) -> Fragment:
     resource = own[0].resource
     tenant = "UUID" if resource.tenant_scoped else "UUID | None"
@@ -290,27 +297,35 @@ def _arms(
         if resource.tenant_scoped:
             columns.append("tenant_id")
             selected.append("new.tenant_id")
-        if metadata:
+        turn = _turn(resource, hooks[0])
+        if metadata or turn:
             columns.append("metadata")
-            selected.append("%(jobs__metadata)s")
+            parts = ["%(jobs__metadata)s"] if metadata else []
+            parts += [_turn_metadata(resource, hooks[0])] if turn else []
+            selected.append(" || ".join(parts))
         for name in _used(hooks):
             columns.append(name)
             selected.append(f"hook.{name}")
         unique = hooks[0].unique
+        is_alone = _is_alone(hooks[0])
         conditions = _changed(resource, hooks)
-        if unique is not None:
+        if turn:
+            columns[:0] = ["id", "waits"]
+            selected[:0] = ["place.id", "place.waits"]
+        elif unique is not None:
             columns.insert(0, "id")
             selected.insert(0, "key.job_id")
         return ArmView(
-            suffix=f"_{hooks[0].kind}" if unique else "",
+            suffix=f"_{hooks[0].kind}" if is_alone else "",
             head=insert_head(columns),
-            changed=conditions if unique else (),
+            changed=conditions if is_alone else (),
             selected=tuple(selected),
-            new="changed AS new" if unique and conditions else "new",
+            new="changed AS new" if is_alone and conditions else "new",
             rows=tuple(_row(hook, named) for hook in hooks),
             columns=", ".join(named),
             key=() if unique is None else _key(resource, hooks[0], unique),
-            where=("key.is_new",) if unique else conditions,
+            turn=turn,
+            where=("key.is_new",) if unique else () if is_alone else conditions,
         )
 
     plain = Fragment(
@@ -372,6 +387,18 @@ def _key(resource: Resource, hook: Hook, unique: Unique) -> tuple[str, ...]:
     return tuple(given)
 
 
+def _turn(resource: Resource, hook: Hook) -> tuple[str, ...]:
+    if hook.sequence is None:
+        return ()
+    place = f"sequence => {_sql(f'{resource.snake}/')} || new.id"
+    return ("job_id => key.job_id", place) if hook.unique is not None else (place,)
+
+
+def _turn_metadata(resource: Resource, hook: Hook) -> str:
+    name = f"{_sql(f'{resource.snake}/')} || new.id"
+    return f"jsonb_build_object('sequence', {name}, 'failing', {_sql(hook.sequence)})"
+
+
 def _args(resource: Resource) -> str:
     tenant = "new.tenant_id" if resource.tenant_scoped else "NULL"
     return f"jsonb_build_object('resource_id', new.id, 'tenant_id', {tenant})"
@@ -408,7 +435,7 @@ def _seconds(value: timedelta) -> str:
     return f"{value.total_seconds():.6f}".rstrip("0").rstrip(".")
 
 
-def _defaults(hook: Hook) -> str:
+def _defaults(hook: Hook, snake: str) -> str:
     parts = [f"queue={string_literal(hook.queue)}"]
     for name in _OPTIONAL:
         value = getattr(hook, name)
@@ -418,6 +445,8 @@ def _defaults(hook: Hook) -> str:
             parts.append(f"{name}={string_literal(value) if isinstance(value, str) else value}")
     if hook.unique is not None:
         parts.append(f"unique={_unique(hook.unique)}")
+    if hook.sequence is not None:
+        parts += [f"sequence={string_literal(snake)}", f"failing={string_literal(hook.sequence)}"]
     return f"Defaults({', '.join(parts)})"
 
 

@@ -11,6 +11,7 @@ from attrs import field, frozen
 
 from forgecore.runtime.settings import project_package
 from forgecore_jobs.job import AsyncJob, Job
+from forgecore_jobs.sequence import Failing, Turn
 from forgecore_jobs.unique import Unique
 
 Around = Callable[[Job | AsyncJob], AbstractContextManager[Any]]
@@ -19,7 +20,10 @@ Around = Callable[[Job | AsyncJob], AbstractContextManager[Any]]
 
 @frozen(kw_only=True)
 class Defaults:
-    """What the one hook of a kind says; a call of enqueue() wins over it."""
+    """What the one hook of a kind says; a call of enqueue() wins over it.
+
+    `sequence` is what stands before a record's id in the name of its sequence.
+    """
 
     queue: str
     max_attempts: int | None = None
@@ -27,6 +31,8 @@ class Defaults:
     backoff: str | None = None
     priority: int | None = None
     unique: Unique | None = None
+    sequence: str | None = None
+    failing: Failing = "blocks"
 
 
 def _no_metadata() -> Mapping[str, str]:
@@ -45,6 +51,13 @@ class Wiring:
         """Return what makes jobs of a kind the same, as its one hook says."""
         known = self.defaults.get(kind)
         return None if known is None else known.unique
+
+    def turn_of(self, kind: str, resource_id: object) -> Turn | None:
+        """Return the place in its record's sequence that a kind's one hook gives its jobs."""
+        known = self.defaults.get(kind)
+        if known is None or known.sequence is None or resource_id is None:
+            return None
+        return Turn(f"{known.sequence}/{resource_id}", known.failing)
 
 
 def project_wiring() -> Wiring:

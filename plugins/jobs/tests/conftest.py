@@ -47,20 +47,33 @@ notifications = 2
 """
 
 
+Building = Callable[[str, str], tuple[Path, str]]
+
+
 @pytest.fixture(scope="session")
-def ready(server: Server, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """A built project, and a template database that is migrated for it."""
-    folder = tmp_path_factory.mktemp("jobs") / "project"
-    project = Project(folder, server.database(f"jobs_{uuid.uuid4().hex[:8]}"))
-    project.write("forge.toml", CONFIG)
-    project.write("schema/product.toml", SCHEMA)
-    project.ok("build")
-    project.ok("scaffold")
-    project.ok("migrate", "up")
-    project.ok("migrate", "diff")
-    project.ok("migrate", "up")
-    assert project.url is not None
-    return folder, project.url.rpartition("?")[0].rpartition("/")[2]
+def building(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Building:
+    """Build a project of a schema and a config: its folder, and a template database for it."""
+
+    def make(schema: str, config: str) -> tuple[Path, str]:
+        folder = tmp_path_factory.mktemp("jobs") / "project"
+        project = Project(folder, server.database(f"jobs_{uuid.uuid4().hex[:8]}"))
+        project.write("forge.toml", config)
+        project.write("schema/product.toml", schema)
+        project.ok("build")
+        project.ok("scaffold")
+        project.ok("migrate", "up")
+        project.ok("migrate", "diff")
+        project.ok("migrate", "up")
+        assert project.url is not None
+        return folder, project.url.rpartition("?")[0].rpartition("/")[2]
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def ready(building: Building) -> tuple[Path, str]:
+    """What most tests begin with."""
+    return building(SCHEMA, CONFIG)
 
 
 class Shop(Project):

@@ -1,8 +1,10 @@
 """Jobs that are written once, and hooks that only some updates fire."""
 
 import json
+import sys
 import textwrap
 import threading
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -442,3 +444,39 @@ unique = { by = ["resource"], period = "0s", until = "never" }
         '`until` must be one of "started", "finished"',
     ):
         assert said in errors, errors
+
+
+RACERS = """
+import os, sys, time, uuid
+from forgecore.runtime import connect
+from forgecore_jobs import Unique, enqueue
+from shop.gen.actions.product import IndexProductArgs
+with connect() as db:
+    open(f"ready-{sys.argv[1]}", "w").close()
+    while not os.path.exists("go"):
+        time.sleep(0.001)
+    time.sleep(max(0, float(open("go").read()) - time.time()))
+    for number in range(50):
+        args = IndexProductArgs(resource_id=uuid.UUID(int=number), tenant_id=uuid.UUID(int=7))
+        sys.stdout.write(f"{number} {enqueue(db, args, unique=Unique())}\n")
+"""
+
+
+def test_of_eight_processes_one_writes_and_all_get_its_id(shop):
+    shop.write("racer.py", RACERS)
+    racers = [shop.start(sys.executable, "racer.py", str(number)) for number in range(8)]
+    deadline = time.monotonic() + 30
+    while len(list(shop.folder.glob("ready-*"))) < 8:
+        assert time.monotonic() < deadline, shop.log()
+        time.sleep(0.05)
+    shop.write("go.new", str(time.time() + 0.2))
+    (shop.folder / "go.new").rename(shop.folder / "go")
+    assert [racer.wait(60) for racer in racers] == [0] * 8, shop.log()
+
+    answers: dict[str, set[str]] = {}
+    for line in shop.log().splitlines():
+        number, job = line.split()
+        answers.setdefault(number, set()).add(job)
+    assert len(shop.log().splitlines()) == 8 * 50
+    assert [len(jobs) for jobs in answers.values()] == [1] * 50
+    assert len(shop.kinds()) == 50

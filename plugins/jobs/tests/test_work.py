@@ -469,11 +469,12 @@ def test_max_attempts_of_the_environment_is_the_default(shop):
 def test_middlewares_that_the_row_replaces_are_refused(shop):
     import dramatiq.middleware
     from forgecore_jobs.engine.broker import PostgresBroker, RefusedMiddlewareError
+    from forgecore_jobs.settings import JobsSettings
 
     for name in ("Retries", "TimeLimit", "ShutdownNotifications"):
         middleware = getattr(dramatiq.middleware, name)()
         with pytest.raises(RefusedMiddlewareError, match=name):
-            PostgresBroker({"default": 1}, 1, [middleware])
+            PostgresBroker(JobsSettings(), [middleware])
 
 
 @pytest.mark.parametrize(

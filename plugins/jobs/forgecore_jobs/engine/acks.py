@@ -3,6 +3,7 @@
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Final
 
@@ -29,6 +30,7 @@ class Acks:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self.written: Callable[[str], object] | None = None
         # A deque: swapping a list for a new one loses what a thread appends in between.
         self._waiting: deque[Settled] = deque()
         self._wake = threading.Event()
@@ -74,6 +76,9 @@ class Acks:
                 self._waiting.extendleft(reversed(left))
             unwritten = {id(one) for one in left}
             self._store.held.discard(one.claim for one in batch if id(one) not in unwritten)
+            if self.written is not None:
+                for queue in {one.claim.queue for one in batch}:
+                    self.written(queue)
             if left:
                 break
 

@@ -17,9 +17,14 @@ from dramatiq import Message, Middleware
 from dramatiq.broker import Broker, Consumer, MessageProxy
 from dramatiq.middleware import Retries, ShutdownNotifications, TimeLimit
 
+from forgecore.runtime import Database, connect
+from forgecore_jobs.engine.compose import step_of
 from forgecore_jobs.engine.floors import Claimer
 from forgecore_jobs.engine.store import Settled, Store, say
+from forgecore_jobs.enqueue import enqueue_step
 from forgecore_jobs.job import Claim, Finished
+from forgecore_jobs.settings import JobsSettings
+from forgecore_jobs.worker import Worker
 
 _SHORTEST_S: Final = 0.02
 _LONGEST_S: Final = 0.5
@@ -41,14 +46,15 @@ class PostgresBroker(Broker):
 
     def __init__(
         self,
-        limits: Mapping[str, int],
-        max_attempts: int,
+        settings: JobsSettings,
         middleware: Sequence[Middleware] = (),
     ) -> None:
         super().__init__(middleware=list(middleware))
-        self._limits = dict(limits)
-        self._max_attempts = max_attempts
+        self._settings = settings
+        self._limits = settings.limits
         self._kinds: set[str] = set()
+        self._workers: Mapping[str, Worker[Any]] = {}
+        self._database: Database | None = None
         self.begun: set[tuple[int, int]] = set()
         """The claims that the runner was called with; it writes their outcomes."""
         self.is_draining = False
@@ -65,12 +71,28 @@ class PostgresBroker(Broker):
         """Whether the project added middleware of its own, whose signals somebody waits for."""
         return len(self.middleware) > 1
 
-    def declare_kind(
-        self, kind: str, run: Callable[[Claim], BaseException | None], queue: str
+    def declare_kinds(
+        self,
+        workers: Mapping[str, Worker[Any]],
+        run: Callable[[Claim], BaseException | None],
+        queue: str,
     ) -> None:
-        """Declare the actor of a kind; its jobs are claimed from then on."""
-        self._kinds.add(kind)
-        JobActor(kind, run, queue, self)
+        """Declare the actors of kinds; their jobs are claimed from then on."""
+        self._workers = workers
+        for kind in workers:
+            self._kinds.add(kind)
+            JobActor(kind, run, queue, self)
+
+    def claimer(self) -> Claimer:
+        """Return what claims jobs of the kinds that are declared."""
+        settings = self._settings
+        return Claimer(sorted(self._kinds), settings.max_attempts, settings.limited)
+
+    def close(self) -> None:
+        """Close the connections that messages were written on."""
+        if self._database is not None:
+            self._database.close()
+            self._database = None
 
     def attach(self, store: Store, worker_id: Callable[[], int]) -> None:
         """Say what to claim with; nothing can be consumed before."""
@@ -94,7 +116,7 @@ class PostgresBroker(Broker):
             store=self._store,
             worker_id=self._worker_id,
             queue=queue_name,
-            claimer=Claimer(sorted(self._kinds), self._max_attempts),
+            claimer=self.claimer(),
             limit=self._limits[queue_name],
             timeout_s=timeout / 1000,
             is_draining=lambda: self.is_draining,
@@ -109,11 +131,20 @@ class PostgresBroker(Broker):
             self.emit_after("declare_queue", queue_name)
 
     def enqueue(self, message: "Message[Any]", *, delay: int | None = None) -> "Message[Any]":
-        """Refuse: a job needs a connection to be written on, as `forgecore_jobs.enqueue` has."""
-        _ = delay
-        raise TypeError(
-            f"`{message.actor_name}` is enqueued with forgecore_jobs.enqueue(conn, args)"
-        )
+        """Write the message's job, and those that are to follow it, in one transaction.
+
+        It joins the transaction that is open on the project's database here, if one is; `delay`
+        is in milliseconds. What follows is a pipeline's next message, and the actors of the
+        options `on_success` and `on_failure`, which get the same arguments. TypeError for
+        arguments that are not those of the kind.
+        """
+        job_id = enqueue_step(self._connected(), step_of(message, self._workers, delay))
+        return message.copy(options={"job_id": job_id})
+
+    def _connected(self) -> Database:
+        if self._database is None:
+            self._database = connect()
+        return self._database
 
     def flush(self, queue_name: str) -> None:
         """Do nothing: rows are the operator's."""

@@ -7,9 +7,9 @@ import contextvars
 import inspect
 from collections.abc import Callable, Generator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
-from typing import Any
+from typing import Any, Final
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from forgecore.runtime import AsyncDatabase, Database, acting
 from forgecore_jobs.engine.acks import Acks
@@ -23,7 +23,7 @@ from forgecore_jobs.job import AsyncJob, Claim, Finished, GivenBack, Job, Outcom
 from forgecore_jobs.wiring import Wiring
 from forgecore_jobs.worker import Callback, Worker
 
-_COMPLETED = Finished(state="completed")
+_COMPLETED: Final = Finished(state="completed")
 
 
 @frozen(kw_only=True)
@@ -61,10 +61,11 @@ class Runner:
                     worker.function(args, job)
                 finally:
                     run.disarm()
+            settled = Settled(claim=claim, outcome=_completed(job))
             if not tx.is_open:
-                self.acks.put(Settled(claim=claim, outcome=_COMPLETED))
+                self.acks.put(settled)
                 return None
-            tx.complete(Settled(claim=claim, outcome=_COMPLETED))
+            tx.complete(settled)
             self.held.discard([claim])
         except BaseException as error:  # noqa: BLE001 -- a border: a job never takes the thread down
             # What interrupts may have hit the line above: once, so not again.
@@ -119,10 +120,11 @@ class Runner:
                     await worker.function(args, job)
                 finally:
                     run.disarm()
+            settled = Settled(claim=claim, outcome=_completed(job))
             if not tx.is_open:
-                self.acks.put(Settled(claim=claim, outcome=_COMPLETED))
+                self.acks.put(settled)
                 return None
-            await tx.complete(Settled(claim=claim, outcome=_COMPLETED))
+            await tx.complete(settled)
             self.held.discard([claim])
         except BaseException as error:  # noqa: BLE001 -- a border, as above
             run.disarm()
@@ -177,7 +179,10 @@ class Runner:
             say("warning", "job.lease_lost", by=job.log)
             # The lease may have gone by without anybody taking the job: the fence decides.
             return GivenBack()
-        return outcome_of(error, worker, run, job)
+        outcome = outcome_of(error, worker, run, job)
+        if isinstance(outcome, Finished) and job.output_json is not None:
+            return evolve(outcome, output=job.output_json)
+        return outcome
 
     def _around(self, job: Job | AsyncJob) -> AbstractContextManager[object]:
         tenant = acting(tenant=job.tenant_id, user=None)
@@ -192,6 +197,11 @@ class Runner:
             for around in self.wiring.around:
                 stack.enter_context(around(job))
             yield
+
+
+def _completed(job: Job | AsyncJob) -> Finished:
+    output = job.output_json
+    return _COMPLETED if output is None else Finished(state="completed", output=output)
 
 
 def _timeout_s(worker: Worker[Any], claim: Claim) -> float | None:

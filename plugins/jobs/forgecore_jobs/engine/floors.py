@@ -12,8 +12,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Final, Literal
 
-from forgecore_jobs.engine.store import Level, Store
+from forgecore_jobs.engine.store import Level, Look, Store
 from forgecore_jobs.job import Claim
+from forgecore_jobs.limits import Limit
 
 Reach = Literal["newest", "recent", "all"]
 """How far below the newest claim to look: not at all, seconds, or the whole queue."""
@@ -23,6 +24,11 @@ _STEP_S: Final = 0.25
 _SWEEP_S: Final = 1.0
 _SWEEP_SHARE: Final = 20
 """A sweep may cost a twentieth of the time: where it is dear, it is rarer."""
+_BEST_FIRST: Final = range(10)
+_TURN_JOBS: Final = 20
+_TURN_S: Final = 1.0
+_REST_S: Final = 0.01
+_LONGEST_REST_S: Final = 0.25
 
 
 class _Floor:
@@ -91,13 +97,76 @@ class Floors:
             self._floors.setdefault(level, _Floor()).raise_to(place, now)
 
 
-class Claimer:
-    """Claims jobs of several queues in one statement, from as high a floor as is safe."""
+class Turns:
+    """Which priority of a queue is looked at first, so that none waits for ever behind a better.
 
-    def __init__(self, kinds: Sequence[str], max_attempts: int) -> None:
+    Nearly always the best. But where a queue is never empty of better jobs, one of twenty jobs
+    that a process starts, and one a second at most, is the first of the next priority in turn.
+    """
+
+    def __init__(self) -> None:
+        self._since: dict[str, int] = {}
+        self._last: dict[str, float] = {}
+        self._turn: dict[str, int] = {}
+
+    def due(self, queues: Iterable[str]) -> str | None:
+        """Return a queue where a worse priority is to have its turn; it has had it then."""
+        now = time.monotonic()
+        for queue in queues:
+            if self._since.get(queue, 0) >= _TURN_JOBS - 1 and (
+                now - self._last.get(queue, 0) >= _TURN_S
+            ):
+                self._since[queue] = 0
+                self._last[queue] = now
+                return queue
+        return None
+
+    def order(self, queue: str) -> list[int]:
+        """Return the priorities with the next one in turn first, then the worst to the best."""
+        turn = self._turn[queue] = self._turn.get(queue, 0) % 9 + 1
+        return [turn, *(level for level in range(9, -1, -1) if level != turn)]
+
+    def claimed(self, claims: Sequence[Claim]) -> None:
+        """Count what was claimed."""
+        for claim in claims:
+            self._since[claim.queue] = self._since.get(claim.queue, 0) + 1
+
+
+class _Rests:
+    """Limited queues in which the last look found nothing: not looked at again at once."""
+
+    def __init__(self) -> None:
+        self._pauses: dict[str, float] = {}
+        self._until: dict[str, float] = {}
+
+    def is_over(self, queue: str) -> bool:
+        return time.monotonic() >= self._until.get(queue, 0)
+
+    def begin(self, queue: str) -> None:
+        pause = min(self._pauses.get(queue, _REST_S / 2) * 2, _LONGEST_REST_S)
+        self._pauses[queue] = pause
+        self._until[queue] = time.monotonic() + pause
+
+    def end(self, queue: str) -> None:
+        self._pauses.pop(queue, None)
+        self._until.pop(queue, None)
+
+
+class Claimer:
+    """Claims jobs of several queues, from as high a floor as is safe, and within their limits."""
+
+    def __init__(
+        self,
+        kinds: Sequence[str],
+        max_attempts: int,
+        limits: Mapping[str, Limit] | None = None,
+    ) -> None:
         self._kinds = list(kinds)
         self._max_attempts = max_attempts
+        self._limits = limits or {}
         self._floors = Floors()
+        self._turns = Turns()
+        self._rests = _Rests()
         self._behind: set[str] = set()
 
     @property
@@ -105,15 +174,39 @@ class Claimer:
         """The queues where more waited at the last claim than was asked for."""
         return frozenset(self._behind)
 
+    def freed(self, queue: str) -> bool:
+        """Note that a job of a queue has ended; whether its limits may allow another now."""
+        if queue not in self._limits:
+            return False
+        self._rests.end(queue)
+        return True
+
     def claim(self, store: Store, worker: int, wanted: Mapping[str, int]) -> list[Claim]:
         """Take up to so many jobs of each queue.
 
         Where more waits than can run, what committed late has time until the next sweep; where
         a queue comes to its end, it is looked for at once.
         """
-        if self._floors.is_sweep_due(wanted):
-            return self._claim(store, worker, wanted, dict.fromkeys(wanted, "all"))
+        if not self._limits:
+            return self._claim_free(store, worker, wanted)
+        free = {queue: most for queue, most in wanted.items() if queue not in self._limits}
+        found = self._claim_free(store, worker, free) if free else []
+        for queue in wanted.keys() & self._limits.keys():
+            if self._rests.is_over(queue):
+                found += self._claim_limited(store, worker, queue, wanted[queue])
+        return found
+
+    def _claim_free(self, store: Store, worker: int, wanted: Mapping[str, int]) -> list[Claim]:
+        first: list[Claim] = []
         behind = self._behind & wanted.keys()
+        if behind and (queue := self._turns.due(behind)) is not None:
+            look = self._look(worker, [], self._turns.order(queue))
+            first = store.claim(look, {queue: 1})
+            wanted = {
+                name: most - (len(first) if name == queue else 0) for name, most in wanted.items()
+            }
+        if self._floors.is_sweep_due(wanted):
+            return first + self._claim(store, worker, wanted, dict.fromkeys(wanted, "all"))
         reach: dict[str, Reach] = {
             queue: "newest" if queue in behind else "recent" for queue in wanted
         }
@@ -122,17 +215,18 @@ class Claimer:
             taken = Counter(claim.queue for claim in found)
             rest = {queue: wanted[queue] - taken[queue] for queue in ended}
             found += self._claim(store, worker, rest, dict.fromkeys(rest, "recent"))
-        return found
+        return first + found
 
     def _claim(
         self, store: Store, worker: int, wanted: Mapping[str, int], reach: Mapping[str, Reach]
     ) -> list[Claim]:
         start = time.monotonic()
-        levels = self._floors.levels(reach)
-        found = store.claim(worker, wanted, self._kinds, self._max_attempts, levels)
+        look = self._look(worker, self._floors.levels(reach), _BEST_FIRST)
+        found = store.claim(look, wanted)
         if "all" in reach.values():
             self._floors.swept(wanted, time.monotonic() - start)
         self._floors.claimed(found)
+        self._turns.claimed(found)
         taken = Counter(claim.queue for claim in found)
         for queue, most in wanted.items():
             if taken[queue] < most:
@@ -140,3 +234,29 @@ class Claimer:
             else:
                 self._behind.add(queue)
         return found
+
+    def _claim_limited(self, store: Store, worker: int, queue: str, most: int) -> list[Claim]:
+        """Claim from a queue with limits.
+
+        It is never behind: the limit may be what keeps the rest, and only time or the end of a
+        job brings more.
+        """
+        is_turn = self._turns.due([queue]) is not None
+        order = self._turns.order(queue) if is_turn else _BEST_FIRST
+        look = self._look(worker, [], order)
+        found = store.claim_limited(look, queue, 1 if is_turn else most, self._limits[queue])
+        self._turns.claimed(found)
+        if found:
+            self._rests.end(queue)
+        elif not is_turn:
+            self._rests.begin(queue)
+        return found
+
+    def _look(self, worker: int, floors: Sequence[Level], order: Sequence[int]) -> Look:
+        return Look(
+            worker=worker,
+            kinds=self._kinds,
+            max_attempts=self._max_attempts,
+            floors=floors,
+            priorities=order,
+        )

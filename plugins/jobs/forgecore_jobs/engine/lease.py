@@ -150,9 +150,11 @@ class Chores:
         chores = (
             _Chore(_BEAT_S, self._rescue),
             _Chore(_LOOK_S, self._ticks.look),
+            _Chore(_LOOK_S, self._store.release),
             _Chore(_SEEN_S, self._ticks.see),
             _Chore(_KINDS_S, self._name_unknown),
             _Chore(_ORPHANS_S, self._store.find_orphans),
+            _Chore(_ORPHANS_S, lambda: self._store.release(thorough=True)),
             # Not all processes of a deployment at once.
             _Chore(_MAINTENANCE_S, self._store.forget_keys, now + random.uniform(1, 30)),  # noqa: S311
             _Chore(_MAINTENANCE_S, self._maintain, now + random.uniform(1, 30)),  # noqa: S311

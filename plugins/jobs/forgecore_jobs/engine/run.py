@@ -12,6 +12,7 @@ from types import FrameType
 from typing import Final
 
 import dramatiq
+import psycopg
 from dramatiq import Message, Middleware
 from dramatiq import Worker as DramatiqWorker
 from dramatiq.broker import Broker, MessageProxy
@@ -25,7 +26,6 @@ from forgecore_jobs.engine.broker import PostgresBroker, message_of
 from forgecore_jobs.engine.claims import ClaimLoop
 from forgecore_jobs.engine.discover import find_workers
 from forgecore_jobs.engine.execute import Runner
-from forgecore_jobs.engine.floors import Claimer
 from forgecore_jobs.engine.lease import Calls, Chores, Lease
 from forgecore_jobs.engine.logs import configure_logs
 from forgecore_jobs.engine.loop import EventLoop
@@ -54,12 +54,11 @@ class Engine(Middleware):
 
     def __init__(self, package: str) -> None:
         self._settings = read_section(JobsSettings, "jobs")
-        self.broker = PostgresBroker(self._settings.limits, self._settings.max_attempts, [self])
+        self.broker = PostgresBroker(self._settings, [self])
         # The workers' modules may add middleware of their own to it.
         dramatiq.set_broker(self.broker)
         self.workers = find_workers(package)
-        for kind in self.workers:
-            self.broker.declare_kind(kind, self._run, DEFAULT_QUEUE)
+        self.broker.declare_kinds(self.workers, self._run, DEFAULT_QUEUE)
         for queue in self._settings.limits:
             self.broker.declare_queue(queue)
         self._runner: Runner | None = None
@@ -109,6 +108,7 @@ class Engine(Middleware):
         versions = {kind: worker.version for kind, worker in self.workers.items()}
         ticks = Ticks(chores, self._settings.periodic, wiring, versions)
         self._chores = Chores(chores, self._lease, entry, self._settings.kept, ticks)
+        self._index_tenants(chores)
         self._chores.start()
         self._watch.start()
         self._acks = Acks(acks)
@@ -131,15 +131,25 @@ class Engine(Middleware):
             watch=self._watch,
         )
 
+    def _index_tenants(self, store: Store) -> None:
+        if any(limit.by_tenant for limit in self._settings.limited.values()):
+            try:
+                is_there = store.index_tenants()
+            except psycopg.errors.LockNotAvailable:
+                is_there = False
+            if not is_there:
+                log.warning("tenants.no_index", hint="see `forgecore jobs doctor`")
+
     def work(self, stopping: threading.Event) -> None:
         """Run jobs in threads and event loop of the process's own until `stopping` is set."""
         self.broker.emit_after("process_boot")
         slots = Slots(self._settings.limits)
         self._slots = slots
         self._threads = Threads(self._run_in_thread, slots.total)
+        claimer = self.broker.claimer()
         claims = ClaimLoop(
             store=self._claims,
-            claimer=Claimer(sorted(self.workers), self._settings.max_attempts),
+            claimer=claimer,
             slots=slots,
             worker_id=lambda: self._lease.worker_id,
             start=self._start,
@@ -147,6 +157,14 @@ class Engine(Middleware):
         )
         listener = Listener(self._url, claims.wake)
         slots.freed = claims.wake
+
+        def written(queue: str) -> None:
+            # What others wait for is free when its end is written, not when it ends.
+            if claimer.freed(queue):
+                claims.wake()
+
+        if self._settings.limited:
+            self._acks.written = written
         claims.may_sleep = lambda: listener.is_heard
         if self._settings.listen:
             listener.start()
@@ -171,7 +189,7 @@ class Engine(Middleware):
         """
         if self._runner is None:
             raise RuntimeError("the engine is not started")
-        claimer = Claimer(sorted(self.workers), self._settings.max_attempts)
+        claimer = self.broker.claimer()
         ran: list[tuple[Claim, BaseException | None]] = []
         wanted = limits or self._settings.limits
         while claims := claimer.claim(self._claims, self._lease.worker_id, wanted):

@@ -19,7 +19,8 @@ from psycopg.types.json import Jsonb
 from forgecore import __version__
 from forgecore.runtime import NotMigratedError
 from forgecore_jobs import sql
-from forgecore_jobs.job import Again, Claim, Finished, Outcome
+from forgecore_jobs.job import PASSES, Again, Claim, Finished, Outcome
+from forgecore_jobs.limits import Limit
 
 R = TypeVar("R")
 log: Final = structlog.stdlib.get_logger("forgecore_jobs")
@@ -36,6 +37,7 @@ LEASE: Final = timedelta(seconds=10)
 
 MOST_KILLS: Final = 3
 """A job whose worker died so often is given up: it is likely what kills them."""
+_LATER: Final = timedelta(seconds=1)
 _SUSPECT_KILLS: Final = 2
 """A job whose worker died so often runs with no other of its sort, as jobs_claim() has it."""
 
@@ -65,6 +67,17 @@ class Level:
     priority: int
     time: datetime
     id: int
+
+
+@frozen(kw_only=True)
+class Look:
+    """Whose claim it is, and where and in which order of priorities it looks."""
+
+    worker: int
+    kinds: Sequence[str]
+    max_attempts: int
+    floors: Sequence[Level]
+    priorities: Sequence[int]
 
 
 class Held:
@@ -188,6 +201,9 @@ class Store:
                         return []
                     params = {"lost": list(lost), "most_kills": MOST_KILLS}
                     rows = conn.execute(sql.RESCUE, params).fetchall()
+                    if gone := [row[0] for row in rows if row[1] == "discarded"]:
+                        told = {"ids": gone, "states": ["discarded"] * len(gone)}
+                        conn.execute(sql.FOLLOW, told)
             except psycopg.OperationalError:
                 self._drop()
                 raise
@@ -200,26 +216,33 @@ class Store:
         rows = self._run(sql.ORPHANS, {})
         self._lost |= {row[0] for row in rows}
 
-    def claim(
-        self,
-        worker: int,
-        wanted: Mapping[str, int],
-        kinds: Sequence[str],
-        max_attempts: int,
-        levels: Sequence[Level],
-    ) -> list[Claim]:
+    def claim(self, look: Look, wanted: Mapping[str, int]) -> list[Claim]:
         """Take up to so many due jobs of each queue, first priority first."""
-        params: dict[str, object] = {
-            "worker": worker,
-            "kinds": _texts(tuple(kinds)),
-            "max_attempts": max_attempts,
+        params = {
+            **_look_params(look),
             "queues": _texts(tuple(wanted)),
             "limits": _array(wanted.values()),
-            "floor_queues": _texts(tuple(level.queue for level in levels)),
-            "floor_priorities": _array(level.priority for level in levels),
-            "floor_times": _array(level.time.isoformat() for level in levels),
-            "floor_ids": _array(level.id for level in levels),
         }
+        return self._claim(look.worker, sql.CLAIM, params)
+
+    def claim_limited(self, look: Look, queue: str, most: int, limit: Limit) -> list[Claim]:
+        """Take up to so many due jobs of a queue, within its limits over all processes."""
+        rate, tenant_rate = limit.rate, limit.tenant_rate
+        params = {
+            **_look_params(look),
+            "queue": queue,
+            "most": most,
+            "limit": limit.jobs,
+            "rate": rate and rate.jobs,
+            "period": rate and rate.period,
+            "tenant_limit": limit.tenant_jobs,
+            "tenant_rate": tenant_rate and tenant_rate.jobs,
+            "tenant_period": tenant_rate and tenant_rate.period,
+            "by_tenant": limit.by_tenant,
+        }
+        return self._claim(look.worker, sql.CLAIM_LIMITED, params)
+
+    def _claim(self, worker: int, statement: LiteralString, params: dict[str, Any]) -> list[Claim]:
         with self._turn:
             params["suspects"] = not self._held.has_suspect
             if self._doubtful:
@@ -229,13 +252,25 @@ class Store:
                 self._execute(sql.GIVE_BACK_UNKNOWN, unknown)
                 self._doubtful = False
             self._doubtful = True
-            rows = self._execute(sql.CLAIM, params)
+            rows = self._execute(statement, params)
             self._doubtful = False
             # An update returns its rows in no particular order: priority, run_at, id.
             rows.sort(key=lambda row: (row[12], row[13], row[0]))
             claims = [Claim._make((*row, worker)) for row in rows]
             self._held.add(claims)
-        return claims
+            return [claim for claim in claims if not _passed(claim) or self._is_its_turn(claim)]
+
+    def _is_its_turn(self, claim: Claim) -> bool:
+        """Let a job that let its sequence pass come in again; False if it is to wait."""
+        given = {"job": claim.id, "attempt": claim.attempt, "worker": claim.worker_id}
+        (is_in,) = self._execute(sql.ENTER, given)[0]
+        if is_in is None:
+            # Somebody's open transaction has the sequence: once more in a moment.
+            later = [Settled(claim=claim, outcome=Again(delay=_LATER))]
+            self._execute(sql.AGAIN, again_params(later))
+        if not is_in:
+            self._held.discard([claim])
+        return bool(is_in)
 
     @property
     def is_asleep(self) -> bool:
@@ -268,6 +303,14 @@ class Store:
         self._run(sql.PARTITION, {})
         self._run(sql.FORGET_CANCELS, {})
         self._run(sql.PRUNE, {**kept, "dry_run": False})
+
+    def release(self, *, thorough: bool = False) -> None:
+        """Tell jobs that could not be told at once that what they wait for has ended."""
+        self._run(sql.RELEASE, {"thorough": thorough})
+
+    def index_tenants(self) -> bool:
+        """Make the index for queues whose tenants take turns; False if the table is too large."""
+        return bool(self._run(sql.INDEX_TENANTS, {})[0][0])
 
     def forget_keys(self) -> None:
         """Delete unique keys that nobody has any more."""
@@ -375,8 +418,14 @@ def forget_keys(conn: Connection[TupleRow]) -> int:
 
 def finish_params(batch: Sequence[Settled]) -> dict[str, Any]:
     """Return the parameters of FINISH; every outcome of `batch` is Finished."""
-    states = [one.outcome.state for one in batch if isinstance(one.outcome, Finished)]
-    return {"states": _array(states), **_common(batch)}
+    outcomes = [one.outcome for one in batch if isinstance(one.outcome, Finished)]
+    states = _array(outcome.state for outcome in outcomes)
+    outputs = [outcome.output for outcome in outcomes]
+    return {
+        "states": states,
+        "outputs": outputs if any(outputs) else None,
+        **_common(batch),
+    }
 
 
 def again_params(batch: Sequence[Settled]) -> dict[str, Any]:
@@ -404,6 +453,24 @@ def _fences(claims: Sequence[Claim]) -> dict[str, Any]:
         "attempts": _array(claim.attempt for claim in claims),
         "workers": _array(claim.worker_id for claim in claims),
     }
+
+
+def _look_params(look: Look) -> dict[str, Any]:
+    return {
+        "worker": look.worker,
+        "kinds": _texts(tuple(look.kinds)),
+        "max_attempts": look.max_attempts,
+        "floor_queues": _texts(tuple(level.queue for level in look.floors)),
+        "floor_priorities": _array(level.priority for level in look.floors),
+        "floor_times": _array(level.time.isoformat() for level in look.floors),
+        "floor_ids": _array(level.id for level in look.floors),
+        "levels": _array(look.priorities),
+    }
+
+
+def _passed(claim: Claim) -> bool:
+    # Only who has failed can have let others pass; what it says for sure is in its row.
+    return bool(claim.failures) and PASSES in claim.metadata
 
 
 @lru_cache(maxsize=256)

@@ -12,9 +12,10 @@ from psycopg.types.json import Jsonb
 
 from forgecore_jobs import sql
 from forgecore_jobs.engine.store import Store, say
-from forgecore_jobs.insert import Call, columns_of, insert_of
+from forgecore_jobs.insert import Node, columns_of, insert_of
 from forgecore_jobs.job import VERSION
 from forgecore_jobs.periodic import Periodic
+from forgecore_jobs.steps import Call
 from forgecore_jobs.wiring import Wiring
 
 _LATE: Final = timedelta(minutes=1)
@@ -135,14 +136,20 @@ def write(
     `version` is that of the kind's arguments, as the entry writes them.
     """
     of_version = {VERSION: str(version)} if version > 1 else {}
+    call = Call(queue=entry.queue, run_at=tick, priority=entry.priority)
+    turn = wiring.turn_of(entry.kind, entry.args.get("resource_id"))
+    of_turn = {} if turn is None else turn.metadata()
     values: dict[LiteralString, object] = {
-        **columns_of(entry.kind, Call(entry.queue, tick, entry.priority, None), wiring),
+        **columns_of(entry.kind, call, wiring),
         "args": Jsonb(dict(entry.args)),
         "tenant_id": entry.args.get("tenant_id"),
-        "metadata": Jsonb({**of_version, "periodic": entry.name, "tick": tick.isoformat()}),
+        "metadata": Jsonb(
+            {**of_version, **of_turn, "periodic": entry.name, "tick": tick.isoformat()}
+        ),
     }
-    statement, params = insert_of(values, wiring.unique_of(entry.kind))
+    node = Node(values=values, unique=wiring.unique_of(entry.kind), turn=turn)
+    statement, params = insert_of([node])
     row = conn.execute(statement, params).fetchone()
-    if row is None:
+    if row is None or row[0] is None:
         raise LookupError(f"the job of {entry.name!r} was suppressed")
     return int(row[0])

@@ -7,6 +7,7 @@ CREATE TABLE forge.jobs (
     tenant_id uuid,
     timeout interval,
     priority smallint NOT NULL DEFAULT 5 CHECK (priority BETWEEN 0 AND 9),
+    waits smallint NOT NULL DEFAULT 0,
     kind text NOT NULL,
     queue text NOT NULL DEFAULT 'default',
     args jsonb NOT NULL,
@@ -29,9 +30,12 @@ CREATE TABLE forge.jobs (
 COMMENT ON TABLE forge.jobs IS
     'Live jobs. Supported API: id, kind, queue, args, tenant_id, metadata, run_at, enqueued_at.';
 COMMENT ON COLUMN forge.jobs.max_attempts IS 'Null until the first claim: what [jobs] says there.';
+COMMENT ON COLUMN forge.jobs.waits IS
+    'For how many other jobs it waits; -1: it failed and lets its sequence pass.';
 
 -- Future rows are no hindrance: run_at is part of the index, and each priority is asked for.
-CREATE INDEX jobs_due_idx ON forge.jobs (queue, priority, run_at, id);
+-- Neither are those that wait for others: they come into it when nothing keeps them.
+CREATE INDEX jobs_due_idx ON forge.jobs (queue, priority, run_at, id) WHERE waits <= 0;
 -- Those whose worker died under them twice; hardly ever are there any.
 CREATE INDEX jobs_suspect_idx ON forge.jobs (id) WHERE kills >= 2;
 
@@ -55,7 +59,8 @@ CREATE TABLE forge.jobs_finished (
     queue text NOT NULL,
     args jsonb NOT NULL,
     metadata jsonb NOT NULL,
-    backoff text
+    backoff text,
+    output jsonb
 ) PARTITION BY LIST (state);
 CREATE TABLE forge.jobs_completed PARTITION OF forge.jobs_finished
     FOR VALUES IN ('completed') PARTITION BY RANGE (finished_at);
@@ -114,11 +119,13 @@ SELECT
     *,
     CASE
         WHEN worker_id IS NOT NULL THEN 'running'
+        WHEN waits > 0 THEN 'waiting'
         WHEN run_at <= now() THEN 'available'
         WHEN failures > 0 THEN 'retryable'
         ELSE 'scheduled'
     END AS state,
-    NULL::timestamptz AS finished_at
+    NULL::timestamptz AS finished_at,
+    NULL::jsonb AS output
 FROM forge.jobs;
 
 CREATE VIEW forge.jobs_all AS
@@ -144,12 +151,12 @@ SELECT
 FROM (
     SELECT
         id, kind, queue, args, tenant_id, metadata, run_at, enqueued_at, state, attempt,
-        failures, max_attempts, priority, timeout, backoff, started_at, finished_at
+        failures, max_attempts, priority, timeout, backoff, started_at, finished_at, output
     FROM forge.jobs_live
     UNION ALL
     SELECT
         id, kind, queue, args, tenant_id, metadata, run_at, enqueued_at, state, attempt,
-        failures, max_attempts, priority, timeout, backoff, started_at, finished_at
+        failures, max_attempts, priority, timeout, backoff, started_at, finished_at, output
     FROM forge.jobs_finished
 ) AS job;
 
@@ -167,6 +174,7 @@ CREATE FUNCTION forge.jobs_claim(
     floor_priorities smallint[],
     floor_times timestamptz[],
     floor_ids bigint[],
+    levels smallint[],
     suspects boolean
 ) RETURNS TABLE (
     id bigint, kind text, queue text, args text, tenant_id uuid, metadata text,
@@ -203,6 +211,7 @@ BEGIN
             WHERE pause.what = 'queue' AND pause.name = job.queue
         )
         AND job.run_at <= now()
+        AND job.waits <= 0
         AND job.worker_id IS NULL
         AND job.attempt < 2000000000
         AND job.kind = ANY (known)
@@ -217,7 +226,7 @@ BEGIN
         FROM unnest(queues, limits) AS wanted (queue, most)
         CROSS JOIN LATERAL (
             SELECT waiting.id
-            FROM generate_series(0, 9) AS level (priority)
+            FROM unnest(levels) AS level (priority)
             LEFT JOIN LATERAL (
                 SELECT floor.time, floor.id
                 FROM unnest(floor_queues, floor_priorities, floor_times, floor_ids)
@@ -228,7 +237,8 @@ BEGIN
                 SELECT job.id
                 FROM forge.jobs AS job
                 WHERE job.queue = wanted.queue
-                    AND job.priority = level.priority::smallint
+                    AND job.priority = level.priority
+                    AND job.waits <= 0
                     -- what lies below was claimed: its dead entries are not walked again
                     AND (job.run_at, job.id)
                         > (coalesce(floor.time, '-infinity'), coalesce(floor.id, 0))
@@ -276,7 +286,7 @@ $$;
 
 CREATE FUNCTION forge.jobs_finish(
     ids bigint[], attempts integer[], workers bigint[], states text[],
-    errors text[], messages text[], tracebacks text[]
+    errors text[], messages text[], tracebacks text[], outputs text[]
 ) RETURNS SETOF bigint
 LANGUAGE plpgsql
 SET enable_seqscan = off
@@ -290,15 +300,17 @@ BEGIN
     RETURN QUERY
     WITH outcome AS (
         SELECT *
-        FROM unnest(ids, attempts, workers, states, errors, messages, tracebacks)
-            AS outcome (id, attempt, worker_id, state, error, message, traceback)
+        FROM unnest(ids, attempts, workers, states, errors, messages, tracebacks, outputs)
+            AS outcome (id, attempt, worker_id, state, error, message, traceback, output)
     ), gone AS (
         DELETE FROM forge.jobs AS job
         USING outcome
         WHERE job.id = outcome.id
             AND job.attempt = outcome.attempt
             AND job.worker_id = outcome.worker_id
-        RETURNING job.*, outcome.state, outcome.error, outcome.message, outcome.traceback
+        RETURNING
+            job.*, outcome.state, outcome.error, outcome.message, outcome.traceback,
+            outcome.output
     ), failed AS (
         INSERT INTO forge.job_errors (job_id, attempt, error, message, traceback)
         SELECT id, attempt, error, message, traceback FROM gone WHERE error IS NOT NULL
@@ -311,14 +323,18 @@ BEGIN
     )
     INSERT INTO forge.jobs_finished (
         id, run_at, enqueued_at, started_at, tenant_id, timeout, attempt, failures, kills,
-        max_attempts, priority, state, kind, queue, args, metadata, backoff
+        max_attempts, priority, state, kind, queue, args, metadata, backoff, output
     )
     SELECT
         id, run_at, enqueued_at, started_at, tenant_id, timeout, attempt,
         least(failures, 2000000000) + (error IS NOT NULL)::int, kills,
-        max_attempts, priority, state, kind, queue, args, metadata, backoff
+        max_attempts, priority, state, kind, queue, args, metadata, backoff, output::jsonb
     FROM gone
     RETURNING id;
+    -- A statement of its own: it sees who came to wait for them while the first was held up.
+    IF EXISTS (SELECT FROM forge.job_waits) THEN
+        PERFORM forge.jobs_follow(ids, states);
+    END IF;
 END
 $$;
 
@@ -347,7 +363,11 @@ BEGIN
             started_at = NULL,
             run_at = clock_timestamp() + outcome.delay,
             failures = least(job.failures, 2000000000) + (outcome.error IS NOT NULL)::int,
-            kills = 0  -- its worker survived it
+            kills = 0,  -- its worker survived it
+            waits = CASE
+                WHEN outcome.error IS NOT NULL AND job.metadata ->> 'failing' = 'passes' THEN -1
+                ELSE job.waits
+            END
         FROM outcome
         WHERE job.id = outcome.id
             AND job.attempt = outcome.attempt
@@ -361,27 +381,13 @@ BEGIN
             traceback = excluded.traceback
     )
     SELECT id FROM waiting;
+    IF EXISTS (SELECT FROM forge.job_waits) THEN
+        PERFORM forge.jobs_follow(array_agg(job.id), array_agg('passed'::text))
+        FROM forge.jobs AS job
+        WHERE job.id = ANY (ids) AND job.waits = -1;
+    END IF;
 END
 $$;
-
--- For whoever enqueues without Python: the job commits with the caller's transaction.
-CREATE FUNCTION forge.enqueue(
-    kind text,
-    args jsonb,
-    queue text DEFAULT 'default',
-    run_at timestamptz DEFAULT now(),
-    priority integer DEFAULT 5,
-    max_attempts integer DEFAULT NULL,
-    tenant_id uuid DEFAULT NULL,
-    metadata jsonb DEFAULT '{}'
-) RETURNS bigint
-LANGUAGE sql
-AS $$
-    INSERT INTO forge.jobs (kind, args, queue, run_at, priority, max_attempts, tenant_id, metadata)
-    VALUES ($1, $2, $3, $4, $5::smallint, $6, $7, $8)
-    RETURNING id
-$$;
-COMMENT ON FUNCTION forge.enqueue IS 'Write a job in the caller''s transaction; return its id.';
 
 -- Partitions are made ahead of time, for today and some days more, by whoever runs jobs:
 -- with the rights of the tables' owner, since a worker's role need not have them.

@@ -13,7 +13,7 @@ from forgecore.runtime import Database
 from forgecore.runtime.settings import project_package
 from forgecore_jobs.arguments import encode
 from forgecore_jobs.enqueue import row_of
-from forgecore_jobs.insert import insert_of
+from forgecore_jobs.insert import Node, insert_of
 from forgecore_jobs.job import JobArgs
 
 _WAITING: Final[LiteralString] = """
@@ -102,7 +102,7 @@ class Jobs:
             raise TypeError(f"run_one takes arguments, not their class: {args.__name__}(...)")
         self._must_be_committed()
         queue = f"test-{uuid4()}"
-        statement, params = insert_of({**row_of(args), "queue": queue})
+        statement, params = insert_of([Node(values={**row_of(args), "queue": queue})])
         with self._db.borrow() as conn:
             conn.execute(statement, params)
         for ran in self._run({queue: 1}):
