@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import ClassVar, Final, NamedTuple, Protocol, TypeVar, cast
 from uuid import UUID
 
-from attrs import define, field, frozen, setters
+from attrs import define, field, frozen
 
 from forgecore.runtime import AsyncTransaction, Transaction, rules
 from forgecore_jobs.plain import LARGEST, plain
@@ -85,8 +85,9 @@ class Claim(NamedTuple):
 class _JobBase:
     """What a job tells its worker."""
 
-    _claim: Claim = field(on_setattr=setters.frozen)
-    _output: str | None = field(default=None, init=False)
+    _claim: Claim
+    output_json: str | None = field(default=None, init=False, repr=False)
+    """`output` as JSON; None if there is none."""
 
     @property
     def id(self) -> int:
@@ -141,7 +142,7 @@ class _JobBase:
     @property
     def output(self) -> object:
         """What the job keeps when it ends: anything that has a form in JSON, 1 MB at most."""
-        return None if self._output is None else json.loads(self._output)
+        return None if self.output_json is None else json.loads(self.output_json)
 
     @output.setter
     def output(self, value: object) -> None:
@@ -156,12 +157,7 @@ class _JobBase:
         text = json.dumps(given, separators=(",", ":"))
         if len(text) > LARGEST:
             raise ValueError(f"the output is {len(text)} bytes, {LARGEST} at most")
-        self._output = text
-
-    @property
-    def output_json(self) -> str | None:
-        """The output as JSON; None if there is none."""
-        return self._output
+        self.output_json = text
 
     @cached_property
     def log(self) -> Log:
@@ -189,14 +185,14 @@ class Job(_JobBase):
     together with the job's completion.
     """
 
-    tx: Transaction = field(repr=False, on_setattr=setters.frozen)
+    tx: Transaction = field(repr=False)
 
 
 @define(eq=False)
 class AsyncJob(_JobBase):
     """The job of an `async def` worker; see `Job`."""
 
-    tx: AsyncTransaction = field(repr=False, on_setattr=setters.frozen)
+    tx: AsyncTransaction = field(repr=False)
 
 
 LONGEST_DELAY: Final = timedelta(days=3650)

@@ -458,7 +458,7 @@ with connect() as db:
     time.sleep(max(0, float(open("go").read()) - time.time()))
     for number in range(50):
         args = IndexProductArgs(resource_id=uuid.UUID(int=number), tenant_id=uuid.UUID(int=7))
-        sys.stdout.write(f"{number} {enqueue(db, args, unique=Unique())}\n")
+        sys.stdout.write(f"{number} {enqueue(db, args, unique=Unique())}\\n")
 """
 
 

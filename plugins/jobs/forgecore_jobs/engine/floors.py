@@ -126,10 +126,10 @@ class Turns:
         turn = self._turn[queue] = self._turn.get(queue, 0) % 9 + 1
         return [turn, *(level for level in range(9, -1, -1) if level != turn)]
 
-    def claimed(self, claims: Sequence[Claim]) -> None:
-        """Count what was claimed."""
-        for claim in claims:
-            self._since[claim.queue] = self._since.get(claim.queue, 0) + 1
+    def claimed(self, counts: Mapping[str, int]) -> None:
+        """Count what was claimed of each queue."""
+        for queue, count in counts.items():
+            self._since[queue] = self._since.get(queue, 0) + count
 
 
 class _Rests:
@@ -226,8 +226,8 @@ class Claimer:
         if "all" in reach.values():
             self._floors.swept(wanted, time.monotonic() - start)
         self._floors.claimed(found)
-        self._turns.claimed(found)
         taken = Counter(claim.queue for claim in found)
+        self._turns.claimed(taken)
         for queue, most in wanted.items():
             if taken[queue] < most:
                 self._behind.discard(queue)
@@ -245,7 +245,7 @@ class Claimer:
         order = self._turns.order(queue) if is_turn else _BEST_FIRST
         look = self._look(worker, [], order)
         found = store.claim_limited(look, queue, 1 if is_turn else most, self._limits[queue])
-        self._turns.claimed(found)
+        self._turns.claimed({queue: len(found)})
         if found:
             self._rests.end(queue)
         elif not is_turn:

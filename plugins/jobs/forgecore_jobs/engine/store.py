@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from functools import lru_cache
-from typing import Any, Final, LiteralString, TypeVar
+from typing import Any, Final, LiteralString, TypeVar, cast
 
 import psycopg
 import structlog
@@ -258,7 +258,10 @@ class Store:
             rows.sort(key=lambda row: (row[12], row[13], row[0]))
             claims = [Claim._make((*row, worker)) for row in rows]
             self._held.add(claims)
-            return [claim for claim in claims if not _passed(claim) or self._is_its_turn(claim)]
+            # Only who has failed can have let its sequence pass; its row says it for sure.
+            passed = [one for one in claims if one.failures and PASSES in one.metadata]
+            late = {one.id for one in passed if not self._is_its_turn(one)}
+            return [one for one in claims if one.id not in late] if late else claims
 
     def _is_its_turn(self, claim: Claim) -> bool:
         """Let a job that let its sequence pass come in again; False if it is to wait."""
@@ -418,11 +421,10 @@ def forget_keys(conn: Connection[TupleRow]) -> int:
 
 def finish_params(batch: Sequence[Settled]) -> dict[str, Any]:
     """Return the parameters of FINISH; every outcome of `batch` is Finished."""
-    outcomes = [one.outcome for one in batch if isinstance(one.outcome, Finished)]
-    states = _array(outcome.state for outcome in outcomes)
+    outcomes = cast("list[Finished]", [one.outcome for one in batch])
     outputs = [outcome.output for outcome in outcomes]
     return {
-        "states": states,
+        "states": _array([outcome.state for outcome in outcomes]),
         "outputs": outputs if any(outputs) else None,
         **_common(batch),
     }
@@ -466,11 +468,6 @@ def _look_params(look: Look) -> dict[str, Any]:
         "floor_ids": _array(level.id for level in look.floors),
         "levels": _array(look.priorities),
     }
-
-
-def _passed(claim: Claim) -> bool:
-    # Only who has failed can have let others pass; what it says for sure is in its row.
-    return bool(claim.failures) and PASSES in claim.metadata
 
 
 @lru_cache(maxsize=256)
