@@ -243,3 +243,28 @@ def test_limits_that_cannot_be_are_told_with_their_place(build, project):
     assert "forge.toml:6:16: error[jobs/unknown-queue]" in errors
     assert "did you mean `fair`?" in errors
     assert "forge.toml:12:" in errors
+
+
+def test_a_suspect_of_a_queue_that_goes_by_tenant_runs_alone(shop):
+    from forgecore_jobs.engine.floors import Claimer
+    from forgecore_jobs.engine.store import Entry, Settled, Store
+    from forgecore_jobs.job import Finished
+    from forgecore_jobs.limits import Limit
+
+    suspects = put(shop, "fair", 3, 0, kills=2)
+    plain = put(shop, "fair", 2, 0)
+    store = Store(shop.url, name="test")
+    worker = store.register(Entry(limits={}, kinds=["span"], timeouts={}))
+    claimer = Claimer(["span"], 25, {"fair": Limit(round_robin=True)})
+
+    first = claimer.claim(store, worker, {"fair": 10})
+    assert [claim.id for claim in first if claim.id in suspects] == suspects[:1]
+    assert {claim.id for claim in first} <= {suspects[0], *plain}
+    second = claimer.claim(store, worker, {"fair": 10})
+    assert not {claim.id for claim in second} & set(suspects)
+    store.settle([Settled(claim=claim, outcome=Finished(state="completed")) for claim in first])
+    store.held.discard(first)
+    time.sleep(0.3)
+    third = claimer.claim(store, worker, {"fair": 10})
+    assert [claim.id for claim in third] == suspects[1:2]
+    store.close()

@@ -162,6 +162,40 @@ AS $$
         job.kills, job.priority, job.run_at
 $$;
 
+-- The due jobs of a tenant in a queue, the best priority first, up to so many of them.
+CREATE FUNCTION forge.jobs_due_of_tenant(
+    known text[], queue text, tenant uuid, levels smallint[], most integer, suspects boolean
+) RETURNS SETOF bigint
+LANGUAGE plpgsql
+SET enable_seqscan = off
+SET enable_sort = off
+SET enable_bitmapscan = off
+SET plan_cache_mode = force_generic_plan
+AS $$
+#variable_conflict use_variable
+BEGIN
+    RETURN QUERY
+    SELECT waiting.id
+    FROM unnest(levels) AS level (priority)
+    CROSS JOIN LATERAL (
+        SELECT job.id
+        FROM forge.jobs AS job
+        WHERE job.queue = jobs_due_of_tenant.queue
+            AND coalesce(job.tenant_id, '00000000-0000-0000-0000-000000000000') = tenant
+            AND job.priority = level.priority
+            AND job.waits <= 0
+            AND job.run_at <= now()
+            AND job.worker_id IS NULL
+            AND job.attempt < 2000000000
+            AND job.kind = ANY (known)
+            AND (job.kills >= 2) = suspects
+        ORDER BY job.run_at, job.id
+        FOR NO KEY UPDATE SKIP LOCKED
+    ) AS waiting
+    LIMIT most;
+END
+$$;
+
 -- Choose and lock up to so many due jobs of a queue: one of each tenant, beginning behind the
 -- tenant that had its turn last, then a second one of each, and so on.
 CREATE FUNCTION forge.jobs_pick_by_tenant(
@@ -170,7 +204,6 @@ CREATE FUNCTION forge.jobs_pick_by_tenant(
 ) RETURNS bigint[]
 LANGUAGE plpgsql
 SET enable_seqscan = off
-SET enable_sort = off
 SET enable_bitmapscan = off
 SET jit = off
 SET plan_cache_mode = force_generic_plan
@@ -183,26 +216,34 @@ DECLARE
         EXCEPT
         SELECT pause.name FROM forge.job_pauses AS pause WHERE pause.what = 'kind'
     );
-    last uuid := (SELECT turn.tenant_id FROM forge.job_turns AS turn WHERE turn.queue = jobs_pick_by_tenant.queue);
+    last uuid := (
+        SELECT turn.tenant_id FROM forge.job_turns AS turn
+        WHERE turn.queue = jobs_pick_by_tenant.queue
+    );
     here uuid := last;
     behind smallint := CASE WHEN last IS NULL THEN -1 ELSE 32767 END;
     in_second_half boolean := last IS NULL;
     free integer;
-    found_ids bigint[];
-    suspect_id bigint;
+    seen uuid[] := '{}';
+    shares integer[] := '{}';
     ids bigint[] := '{}';
     rounds integer[] := '{}';
     tenants uuid[] := '{}';
-    productive integer := 0;
+    found_ids bigint[];
     chosen bigint[];
 BEGIN
+    -- Which tenants can have a job begun, and how many: each takes part in the first round.
     LOOP
-        SELECT coalesce(job.tenant_id, zero) INTO here
+        -- Not by the variable: the index has the value itself.
+        SELECT coalesce(job.tenant_id, '00000000-0000-0000-0000-000000000000') INTO here
         FROM forge.jobs AS job
         WHERE job.queue = jobs_pick_by_tenant.queue
             AND job.waits <= 0
-            AND (coalesce(job.tenant_id, zero), job.priority) > (coalesce(here, zero), behind)
-        ORDER BY coalesce(job.tenant_id, zero), job.priority, job.run_at, job.id
+            AND (coalesce(job.tenant_id, '00000000-0000-0000-0000-000000000000'), job.priority)
+                > (coalesce(here, zero), behind)
+        ORDER BY
+            coalesce(job.tenant_id, '00000000-0000-0000-0000-000000000000'),
+            job.priority, job.run_at, job.id
         LIMIT 1;
         behind := 32767;
         IF NOT FOUND THEN
@@ -230,56 +271,42 @@ BEGIN
         END IF;
         CONTINUE WHEN free <= 0;
         -- One suspect at a time in a process, as jobs_claim() has it.
-        IF suspects THEN
-            SELECT job.id INTO suspect_id
-            FROM forge.jobs AS job
-            WHERE job.kills >= 2
-                AND job.queue = jobs_pick_by_tenant.queue
-                AND coalesce(job.tenant_id, zero) = here
-                AND job.waits <= 0
-                AND job.run_at <= now()
-                AND job.worker_id IS NULL
-                AND job.attempt < 2000000000
-                AND job.kind = ANY (known)
-            ORDER BY job.id
-            LIMIT 1
-            FOR NO KEY UPDATE SKIP LOCKED;
-            IF FOUND THEN
-                suspects := false;
-                free := free - 1;
-                ids := ids || suspect_id;
-                rounds := rounds || 0;
-                tenants := tenants || here;
-            END IF;
-        END IF;
         found_ids := ARRAY(
-            SELECT waiting.id
-            FROM unnest(levels) AS level (priority)
-            CROSS JOIN LATERAL (
-                SELECT job.id
-                FROM forge.jobs AS job
-                WHERE job.queue = jobs_pick_by_tenant.queue
-                    AND coalesce(job.tenant_id, zero) = here
-                    AND job.priority = level.priority
-                    AND job.waits <= 0
-                    AND job.run_at <= now()
-                    AND job.worker_id IS NULL
-                    AND job.attempt < 2000000000
-                    AND job.kind = ANY (known)
-                    AND job.kills < 2
-                ORDER BY job.run_at, job.id
-                FOR NO KEY UPDATE SKIP LOCKED
-            ) AS waiting
-            LIMIT free
+            SELECT forge.jobs_due_of_tenant(known, queue, here, levels, 1, true) WHERE suspects
         );
-        CONTINUE WHEN cardinality(found_ids) = 0;
+        IF cardinality(found_ids) = 0 THEN
+            found_ids := ARRAY(
+                SELECT forge.jobs_due_of_tenant(known, queue, here, levels, 1, false)
+            );
+            CONTINUE WHEN cardinality(found_ids) = 0;
+        ELSE
+            suspects := false;
+        END IF;
         ids := ids || found_ids;
-        rounds := rounds || ARRAY(SELECT generate_series(1, cardinality(found_ids)));
-        tenants := tenants || array_fill(here, ARRAY[cardinality(found_ids)]);
-        productive := productive + 1;
-        -- The first round takes all that can run: the others come next time.
-        EXIT WHEN productive >= most;
+        rounds := rounds || 1;
+        tenants := tenants || here;
+        seen := seen || here;
+        shares := shares || free;
+        EXIT WHEN cardinality(seen) >= most;
     END LOOP;
+    IF cardinality(seen) BETWEEN 1 AND most - 1 THEN
+        -- More of each, in equal shares.
+        FOR place IN 1..cardinality(seen) LOOP
+            here := seen[place];
+            found_ids := ARRAY(
+                SELECT more.id
+                FROM forge.jobs_due_of_tenant(
+                    known, queue, here, levels,
+                    least(shares[place], (most - 1) / cardinality(seen) + 1), false
+                ) AS more (id)
+                WHERE more.id <> ids[place]
+            );
+            CONTINUE WHEN cardinality(found_ids) = 0;
+            ids := ids || found_ids;
+            rounds := rounds || ARRAY(SELECT generate_series(2, cardinality(found_ids) + 1));
+            tenants := tenants || array_fill(here, ARRAY[cardinality(found_ids)]);
+        END LOOP;
+    END IF;
     SELECT array_agg(pick.id), (array_agg(pick.tenant ORDER BY pick.round DESC, pick.place DESC))[1]
     INTO chosen, here
     FROM (
