@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Final, TypeVar
@@ -13,6 +13,7 @@ from forgecore import __version__
 from forgecore.config import CORE_SECTIONS, Config, check_environment
 from forgecore.diagnostics import Diagnostic, errors, ordered
 from forgecore.ir import IR, FieldType, Origins
+from forgecore.names import near
 from forgecore.plugin.artefacts import (
     FieldOptions,
     Fragment,
@@ -32,7 +33,7 @@ from forgecore.plugin.contexts import (
     TransformContext,
 )
 from forgecore.plugin.extensions import Extensions, extensions_of, sections_of
-from forgecore.plugin.host import Host, Plugin, open_host
+from forgecore.plugin.host import Host, Plugin, installed, open_host
 from forgecore.render.files import Rendered
 from forgecore.render.files import render as render_files
 from forgecore.render.plan import plan
@@ -48,6 +49,8 @@ from forgecore.schema.structure import (
     structure_ir,
 )
 from forgecore.source import Span
+from forgecore.times import spent
+from forgecore.write.compare import Difference, differences, head_differences
 from forgecore.write.format import format_texts, formatter_version, remove_leftovers
 from forgecore.write.manifest import Entry, Lock, digest_of
 from forgecore.write.tree import (
@@ -112,18 +115,33 @@ def builtin_plugin(name: str, module: ModuleType) -> Plugin:
     return Plugin(name=name, distribution="forgecore", version=__version__, module=module)
 
 
-def open_project(project: Path, builtin: Sequence[Plugin]) -> Opened:
-    """Read the files and open the plugins; what is wrong with either is in `diagnostics`."""
-    documents, diagnostics = load(project)
+def open_project(project: Path, builtin: Sequence[Plugin], without: Collection[str] = ()) -> Opened:
+    """Read the files and open the plugins; what is wrong with either is in `diagnostics`.
+
+    Plugins `without` are not imported; what the schema says to them is passed over.
+    """
+    with spent("stage", "load"):
+        documents, diagnostics = load(project)
     document = documents.config
     names, complete = plugin_names(document)
+    if without:
+        known = tuple(installed()) if names is None else names
+        diagnostics += [
+            Diagnostic(
+                "unknown-plugin", None, f"no plugin `{name}` to do without", near(name, known)
+            )
+            for name in without
+            if name not in known
+        ]
+        names, complete = tuple(name for name in known if name not in without), False
 
     def place(name: str) -> Span | None:
         if document is None or not names or name not in names:
             return None
         return document.value_span(("project", "plugins", names.index(name)))
 
-    host, failures = open_host(names, builtin, place)
+    with spent("stage", "plugins"):
+        host, failures = open_host(names, builtin, place)
     answers, more = host.call("forgecore_config", ConfigContext(plugins=host.names), type)
     failures += more
     diagnostics += failures
@@ -146,22 +164,24 @@ def open_project(project: Path, builtin: Sequence[Plugin]) -> Opened:
     )
 
 
-def make(project: Path, builtin: Sequence[Plugin]) -> Output:
+def make(project: Path, builtin: Sequence[Plugin], without: Collection[str] = ()) -> Output:
     """Run every stage up to the format; BuildError with every diagnostic of the run."""
-    opened = open_project(project, builtin)
+    opened = open_project(project, builtin, without)
     host = opened.host
     diagnostics = list(opened.diagnostics)
     extensions, failures = _extensions(opened)
     diagnostics += failures
     name, package = project_names(project, opened.settings)
     diagnostics += _hidden_module(opened, package)
-    ir, origins, faults = structure_ir(opened.documents, name, package, extensions)
+    with spent("stage", "structure"):
+        ir, origins, faults = structure_ir(opened.documents, name, package, extensions)
     diagnostics += faults
     # A resource that could not be structured is missing, not unknown.
     complete = opened.documents.complete and len(ir.resources) == len(opened.documents.resources)
     tree = Tree(project=project, package=package_folder(project, package))
     common = _Common(opened.config, origins, opened.sections, host.names, tree.package)
-    ir, found = _checked(host, ir, common, complete=complete)
+    with spent("stage", "check"):
+        ir, found = _checked(host, ir, common, complete=complete)
     # What is missing may make a plugin stumble; why it is missing is said already.
     sound = not errors(diagnostics)
     diagnostics += [one for one in found if sound or one.code != "plugin-failed"]
@@ -187,20 +207,23 @@ def make(project: Path, builtin: Sequence[Plugin]) -> Output:
         ]
         for resource in ir.resources
     }
-    planned, faults = plan(files, fragments, scaffolds, attributes)
+    with spent("stage", "plan"):
+        planned, faults = plan(files, fragments, scaffolds, attributes)
     diagnostics += faults
     _stop_at_errors(diagnostics)
-    rendered, faults = render_files(
-        planned, {resource.name: resource.origin.span("name") for resource in ir.resources}
-    )
+    with spent("stage", "render"):
+        rendered, faults = render_files(
+            planned, {resource.name: resource.origin.span("name") for resource in ir.resources}
+        )
     diagnostics += faults
     _stop_at_errors(diagnostics)
-    texts, faults = format_texts(
-        {file.path: file.text for file in rendered},
-        tree.package,
-        tree.project,
-        package.partition(".")[0],
-    )
+    with spent("stage", "format"):
+        texts, faults = format_texts(
+            {file.path: file.text for file in rendered},
+            tree.package,
+            tree.project,
+            package.partition(".")[0],
+        )
     diagnostics += faults
     _stop_at_errors(diagnostics)
     return Output(
@@ -214,15 +237,15 @@ def make(project: Path, builtin: Sequence[Plugin]) -> Output:
 
 
 def build(
-    project: Path, builtin: Sequence[Plugin], *, force: bool = False
+    project: Path, builtin: Sequence[Plugin], without: Collection[str] = (), *, force: bool = False
 ) -> tuple[Output, Change]:
     """Build the project and publish the tree; BuildError leaves the old one as it was.
 
     `force` overwrites generated files that were changed by hand.
     """
-    output = make(project, builtin)
+    output = make(project, builtin, without)
     tree = output.tree
-    with locked(project):
+    with spent("stage", "write"), locked(project):
         if blocked := not_a_folder(tree):
             raise BuildError(blocked)
         settle(tree)
@@ -235,6 +258,17 @@ def build(
             raise BuildError(edited)
         publish(tree, generated, change, next_lock(output, lock))
     return output, change
+
+
+def compared(output: Output) -> tuple[list[Difference], list[str]]:
+    """Return how the disk stands to a build: the files, and in words what else made them."""
+    tree = output.tree
+    lock = current_lock(tree)
+    generated = output.of_kind("gen")
+    found = sorted(
+        differences(tree.project, tree.package, generated, lock), key=lambda one: one.shown
+    )
+    return found, list(head_differences(lock.head, _head(output.opened.host)))
 
 
 def next_lock(output: Output, lock: Lock) -> Lock:

@@ -18,6 +18,7 @@ from forgecore.names import near
 from forgecore.plugin import hookspecs
 from forgecore.plugin.artefacts import Order
 from forgecore.source import Span
+from forgecore.times import spent
 
 T = TypeVar("T")
 GROUP: Final = "forgecore"
@@ -83,7 +84,8 @@ class Host:
         if not found:
             return [], []
         try:
-            given = list(_each(found[0](context)))
+            with spent("plugin", plugin.name):
+                given = list(_each(found[0](context)))
         except FieldTypeError as error:
             return [], [Diagnostic("plugin-failed", None, str(error))]
         except (Exception, SystemExit) as error:  # noqa: BLE001 -- a border: the plugin is named

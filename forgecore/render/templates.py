@@ -18,6 +18,7 @@ from mako.lexer import Lexer
 from mako.template import Template
 
 from forgecore.render import text as helpers
+from forgecore.times import spent
 
 _SLOT: Final = re.compile(r'(?P<indent> *)<%slot name="(?P<name>[\w.]+)"(?P<rest>[^>]*)/>')
 _ARGUMENT: Final = re.compile(r'\s*(\w+)="([^"]*)"')
@@ -50,7 +51,8 @@ class Compiled:
     def render(self, names: Mapping[str, object]) -> str:
         """Return the text; TemplateError names the template's line."""
         try:
-            return str(self.template.render_unicode(**names))
+            with spent("template", self.name):
+                return str(self.template.render_unicode(**names))
         except TemplateError:
             raise
         except Exception as error:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final, Literal
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 HEAD: Final = "# Written by `forgecore build`; after a merge conflict, build again."
 
@@ -23,10 +23,14 @@ class Entry:
 
 @frozen
 class Lock:
-    """What the tool wrote. An empty lock knows of nothing."""
+    """What the tool wrote. An empty lock knows of nothing.
+
+    `conflicted` are files of which a merge left two lines: what they hold is nobody's work.
+    """
 
     head: tuple[str, ...] = ()
     entries: Mapping[str, Entry] = field(factory=dict[str, Entry])
+    conflicted: frozenset[str] = frozenset()
 
     @classmethod
     def of(cls, head: Iterable[str], entries: Iterable[Entry]) -> "Lock":
@@ -59,7 +63,11 @@ def read_lock(path: Path) -> Lock:
                 head.append(line)
             case _:
                 pass
-    return Lock.of(head, entries)
+    digests: dict[str, set[str]] = {}
+    for entry in entries:
+        digests.setdefault(entry.path, set()).add(entry.digest)
+    two = frozenset(path for path, found in digests.items() if len(found) > 1)
+    return evolve(Lock.of(head, entries), conflicted=two)
 
 
 def digest_of(content: bytes) -> str:

@@ -17,7 +17,7 @@ from attrs import frozen
 
 from forgecore.diagnostics import Diagnostic
 from forgecore.private import private_folder
-from forgecore.source import SourceFile, Span
+from forgecore.write.compare import content, differences
 from forgecore.write.manifest import Lock, digest_of, read_lock
 
 _LOCK: Final = "forge.lock"
@@ -97,36 +97,13 @@ def current_lock(tree: Tree) -> Lock:
 
 def compare(tree: Tree, texts: Mapping[str, str], lock: Lock) -> tuple[Change, list[Diagnostic]]:
     """Return what publishing `texts` would change, and the files that were edited by hand."""
-    edited: list[Diagnostic] = []
-    written: list[str] = []
-    removed: list[str] = []
-    elsewhere: list[str] = []
-    for path, text in texts.items():
-        content = _content(tree.package / path)
-        fresh = text.encode()
-        if content == fresh:
-            continue
-        written.append(path)
-        if content is not None:
-            entry = lock.entries.get(tree.shown(path))
-            if entry is None or entry.digest != digest_of(content):
-                edited.append(_edited(tree.shown(path)))
-    prefix = tree.shown("gen") + "/"
-    for shown, entry in lock.entries.items():
-        path = f"gen/{shown.removeprefix(prefix)}"
-        if entry.kind != "gen" or path in texts:
-            continue
-        content = _content(tree.project / shown)
-        if content is None or ".." in shown.split("/"):
-            continue
-        if shown.startswith(prefix):
-            removed.append(path)
-        else:
-            elsewhere.append(shown)
-        if entry.digest != digest_of(content):
-            edited.append(_edited(shown))
-    change = Change(written=tuple(written), removed=tuple(removed), elsewhere=tuple(elsewhere))
-    return change, edited
+    found = list(differences(tree.project, tree.package, texts, lock))
+    change = Change(
+        written=tuple(one.path for one in found if one.path and one.new is not None),
+        removed=tuple(one.path for one in found if one.path and one.new is None),
+        elsewhere=tuple(one.shown for one in found if one.path is None),
+    )
+    return change, [one.diagnostic() for one in found if one.is_edited]
 
 
 def publish(tree: Tree, texts: Mapping[str, str], change: Change, lock: Lock) -> None:
@@ -134,7 +111,7 @@ def publish(tree: Tree, texts: Mapping[str, str], change: Change, lock: Lock) ->
     text = lock.text()
     _remove(tree.project, change.elsewhere)
     if not change.written and not change.removed:
-        if _content(tree.project / _LOCK) != text.encode():
+        if content(tree.project / _LOCK) != text.encode():
             _replace(tree.project / _LOCK, text)
         return
     stage = tree.package / _NEW
@@ -153,14 +130,6 @@ def publish(tree: Tree, texts: Mapping[str, str], change: Change, lock: Lock) ->
     (tree.project / _NEXT).replace(tree.project / _LOCK)
     shutil.rmtree(stage, ignore_errors=True)
     shutil.rmtree(tree.package / _OLD, ignore_errors=True)
-
-
-def _edited(shown: str) -> Diagnostic:
-    text = (
-        f"{shown} was changed by hand: move the change to resources/ or a subclass, "
-        "or `forgecore build --force` overwrites it"
-    )
-    return Diagnostic("edited", Span(SourceFile(shown, ""), 1, 1, 2), text)
 
 
 def _remove(project: Path, paths: Sequence[str]) -> None:
@@ -228,18 +197,10 @@ def _rename_exchange(new: Path, old: Path) -> bool:
 
 def _holds(tree: Tree, lock: Lock) -> bool:
     return bool(lock.entries) and all(
-        (content := _content(tree.project / path)) is not None
-        and digest_of(content) == entry.digest
+        (found := content(tree.project / path)) is not None and digest_of(found) == entry.digest
         for path, entry in lock.entries.items()
         if entry.kind == "gen"
     )
-
-
-def _content(path: Path) -> bytes | None:
-    try:
-        return path.read_bytes()
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
-        return None
 
 
 def _replace(path: Path, text: str) -> None:
