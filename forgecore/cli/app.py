@@ -11,12 +11,15 @@ from typing import Final
 import click
 
 from forgecore import __version__
+from forgecore.location import choose_project, find_project
+from forgecore.remembered import remembered_commands
 
 CORE_COMMANDS: Final = {
-    "build": ("forgecore.cli.build", "build"),
-    "db": ("forgecore.cli.db", "db"),
-    "migrate": ("forgecore.cli.migrate", "migrate"),
+    "build": "Build gen/ from the schema.",
+    "db": "Start, stop and enter the embedded Postgres server.",
+    "migrate": "Bring the database to the schema by plain SQL files.",
 }
+"""What `--help` says of each command of the core, which is in a module of its name."""
 
 
 class Commands(click.Group):
@@ -25,14 +28,21 @@ class Commands(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the core's commands and those of the project's plugins."""
         _ = ctx
-        return sorted({*CORE_COMMANDS, *_plugin_commands()})
+        return sorted({*CORE_COMMANDS, *_plugin_helps()})
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of commands, of what is known of them without importing them."""
+        _ = ctx
+        helps = {**_plugin_helps(), **CORE_COMMANDS}
+        with formatter.section("Commands"):
+            formatter.write_dl(sorted(helps.items()))
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Return a command of the core, or of a plugin."""
         _ = ctx
         if cmd_name in CORE_COMMANDS:
-            module, name = CORE_COMMANDS[cmd_name]
-            command: click.Command = getattr(importlib.import_module(module), name)
+            module = importlib.import_module(f"forgecore.cli.{cmd_name}")
+            command: click.Command = getattr(module, cmd_name)
             return command
         return _plugin_commands().get(cmd_name)
 
@@ -69,8 +79,6 @@ def app(project: Path | None) -> None:
     """
     if project is not None:
         # Commands and the runtime that they call find the project in one way.
-        from forgecore.cli.project import choose_project  # noqa: PLC0415 -- start-up time
-
         choose_project(project)
 
 
@@ -100,6 +108,13 @@ def main(arguments: list[str] | None = None) -> int:
         click.echo(text, err=True)
         return code
     return status if isinstance(status, int) else 0
+
+
+def _plugin_helps() -> dict[str, str]:
+    folder = find_project()
+    if folder is not None and (known := remembered_commands(folder)) is not None:
+        return dict(known)
+    return {name: one.get_short_help_str(200) for name, one in _plugin_commands().items()}
 
 
 def _plugin_commands() -> dict[str, click.Command]:

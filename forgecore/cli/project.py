@@ -1,6 +1,6 @@
 """What the commands share: the project, its plugins' commands, errors as text."""
 
-import os
+import sys
 from functools import lru_cache
 from pathlib import Path
 from typing import Final
@@ -11,14 +11,15 @@ import psycopg
 import forgecore.data
 from forgecore.build import BuildError, Opened, builtin_plugin, open_project
 from forgecore.diagnostics import Diagnostic, errors
+from forgecore.location import find_project
 from forgecore.plugin.contexts import CommandsContext
-from forgecore.plugin.host import Plugin
+from forgecore.plugin.host import Host, Plugin
+from forgecore.remembered import remember_commands
 from forgecore.runtime.errors import (
     DatabaseUnavailableError,
     ForgeError,
     SettingsError,
 )
-from forgecore.runtime.settings import find_project
 
 INPUT: Final = 1
 ENVIRONMENT: Final = 3
@@ -26,11 +27,6 @@ ENVIRONMENT: Final = 3
 
 class EnvironmentFailedError(Exception):
     """The environment (a server, a broker, the machine) does not let a command do its work."""
-
-
-def choose_project(folder: Path) -> None:
-    """Make `folder` the project of this process and of those that it starts."""
-    os.environ["FORGE_PROJECT_DIR"] = str(folder.resolve())
 
 
 def builtin() -> tuple[Plugin, ...]:
@@ -69,7 +65,18 @@ def plugin_commands() -> dict[str, click.Command]:
     context = CommandsContext(plugins=opened.host.names, project=folder)
     answers, failures = opened.host.call("forgecore_commands", context, click.Command)
     show(failures)
-    return {answer.value.name or "": answer.value for answer in answers}
+    found = {answer.value.name or "": answer.value for answer in answers}
+    if not failures:
+        helps = {name: command.get_short_help_str(200) for name, command in found.items()}
+        remember_commands(folder, plugin_folders(opened.host), helps)
+    return found
+
+
+def plugin_folders(host: Host) -> list[Path]:
+    """Return the folders of the plugins' packages: what a build depends on beside the project."""
+    tops = {plugin.module.__name__.partition(".")[0] for plugin in host.plugins}
+    files = [getattr(sys.modules.get(top), "__file__", None) for top in tops]
+    return [Path(file).parent for file in files if file]
 
 
 def show(diagnostics: list[Diagnostic]) -> None:

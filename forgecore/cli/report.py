@@ -8,7 +8,6 @@ from forgecore import __version__
 from forgecore.diagnostics import CODES, Diagnostic
 from forgecore.write.compare import STATES, Difference
 
-FORMATS: Final = ("text", "json", "github", "sarif")
 _SCHEMA: Final = "https://json.schemastore.org/sarif-2.1.0.json"
 
 

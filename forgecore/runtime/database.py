@@ -19,13 +19,14 @@ from psycopg.pq import TransactionStatus
 from psycopg.rows import TupleRow
 from psycopg_pool import AsyncConnectionPool, ConnectionPool, PoolClosed, PoolTimeout
 
+from forgecore.location import find_project
 from forgecore.runtime.errors import (
     DatabaseUnavailableError,
     TransactionAbortedError,
     TransactionEndedError,
     translate,
 )
-from forgecore.runtime.settings import DatabaseSettings, find_project, read_section
+from forgecore.runtime.settings import DatabaseSettings, read_section
 
 Values = Sequence[object] | Mapping[str, object] | None
 known_constraints: Final[dict[str, tuple[str, ...]]] = {}

@@ -17,6 +17,7 @@ from typing import Any, Final, Literal, TypeVar, Union, cast, get_args, get_orig
 
 from attrs import NOTHING, Attribute, field, fields, frozen, has, validators
 
+from forgecore.location import find_project
 from forgecore.runtime.errors import FieldError, SettingsError
 
 S = TypeVar("S")
@@ -154,14 +155,6 @@ def _parse_pairs(inner: Any, parts: list[str]) -> dict[str, object]:  # noqa: AN
     if found:
         raise _ValueProblem(found=found, rest=values)
     return values
-
-
-def find_project(start: Path | None = None) -> Path | None:
-    """Return the folder of forge.toml: FORGE_PROJECT_DIR, or the nearest at or above `start`."""
-    if named := os.environ.get("FORGE_PROJECT_DIR"):
-        return Path(named).resolve()
-    here = (start or Path.cwd()).resolve()
-    return next((f for f in (here, *here.parents) if (f / "forge.toml").is_file()), None)
 
 
 def read_section(cls: type[S], section: str) -> S:

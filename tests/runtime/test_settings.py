@@ -7,11 +7,11 @@ import pytest
 from forgecore_jobs.settings import JobsSettings
 
 from forgecore.config import CORE_SECTIONS
+from forgecore.location import find_project
 from forgecore.runtime.errors import SettingsError
 from forgecore.runtime.settings import (
     DatabaseSettings,
     ProjectSettings,
-    find_project,
     parse_duration,
     project_package,
     read_section,

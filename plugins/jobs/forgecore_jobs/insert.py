@@ -110,13 +110,13 @@ def insert_of(
             name for name, value in first.values.items() if value is not None
         ]
         marks: LiteralString = ", ".join([f"%({name})s" for name in columns])
-        params = {name: first.values[name] for name in columns}
-        return f"{insert_head(columns)} VALUES ({marks}) RETURNING id", params
+        own: dict[str, object] = {name: first.values[name] for name in columns}
+        return f"{insert_head(columns)} VALUES ({marks}) RETURNING id", own
     if len(nodes) > _MOST:
         raise ValueError(f"{_MOST} jobs at most are written in one statement")
     arms: list[LiteralString] = []
     ids: list[LiteralString] = []
-    params = {}
+    params: dict[str, object] = {}
     for place, node in enumerate(nodes):
         arm = _Arm(_literal(place), node)
         arms += arm.texts()
@@ -162,11 +162,11 @@ class _Arm:
                 f"after => %(after_{place})s::bigint[], needs => %(needs_{place})s::text, "
                 f"parent => {parent}) AS place"
             )
-            columns = ["id", "waits", *columns]
-            values = ["place.id", "place.waits", *values]
+            columns[:0] = ["id", "waits"]
+            values[:0] = ["place.id", "place.waits"]
         elif node.unique is not None:
-            columns = ["id", *columns]
-            values = ["key.job_id", *values]
+            columns.insert(0, "id")
+            values.insert(0, "key.job_id")
         source: LiteralString = f" FROM {', '.join(sources)}" if sources else ""
         found.append(
             f"job_{place} AS (\n    {insert_head(columns)}\n"

@@ -139,7 +139,8 @@ class PostgresBroker(Broker):
         arguments that are not those of the kind.
         """
         job_id = enqueue_step(self._connected(), step_of(message, self._workers, delay))
-        return message.copy(options={"job_id": job_id})
+        message.options["job_id"] = job_id
+        return message
 
     def _connected(self) -> Database:
         if self._database is None:

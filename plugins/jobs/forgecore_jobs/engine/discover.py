@@ -7,7 +7,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from forgecore.runtime.settings import find_project
+from forgecore.location import find_project
 from forgecore_jobs.worker import Worker, registered
 
 

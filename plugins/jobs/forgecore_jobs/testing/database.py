@@ -13,7 +13,8 @@ import psycopg
 from psycopg import sql
 
 from forgecore.cli.database import embedded_server
-from forgecore.runtime.settings import DatabaseSettings, find_project, read_section
+from forgecore.location import find_project
+from forgecore.runtime.settings import DatabaseSettings, read_section
 from forgecore_jobs.testing.clock import PATH, install
 
 VARIABLE: Final = "FORGE_TEST_DATABASE_URL"

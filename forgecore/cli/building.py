@@ -1,0 +1,122 @@
+"""What `forgecore build` does when there is something to do, or to look at."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import click
+from attrs import frozen
+
+from forgecore.build import BuildError, Output, compared, make
+from forgecore.build import build as run_build
+from forgecore.cli.build import NOTHING
+from forgecore.cli.project import INPUT, builtin, plugin_folders, project_folder, show
+from forgecore.cli.report import as_github, as_json, as_sarif
+from forgecore.diagnostics import Diagnostic
+from forgecore.remembered import Inputs, remember_build
+from forgecore.times import times
+from forgecore.write.compare import STATES, Difference
+
+
+@frozen(kw_only=True)
+class Wish:
+    """What the command line asks for."""
+
+    force: bool
+    check: bool
+    diff: bool
+    dry_run: bool
+    without: tuple[str, ...]
+    stats: bool
+    form: str
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the build is the one that the next one may go by."""
+        return not self.without
+
+
+def run(wish: Wish) -> int:
+    """Build, or look; return the exit status."""
+    try:
+        if wish.check or wish.diff or wish.dry_run:
+            status = _looked(make(project_folder(), builtin(), wish.without), wish)
+        else:
+            status = _built(wish)
+    except BuildError as error:
+        if wish.form == "text":
+            raise
+        _tell(wish.form, error.diagnostics, (), {})
+        status = INPUT
+    if wish.stats:
+        for what, name, seconds in times():
+            click.echo(f"{what:<9} {seconds * 1e3:9.1f} ms  {name}", err=True)
+    return status
+
+
+def _built(wish: Wish) -> int:
+    project, form = project_folder(), wish.form
+    inputs = Inputs(project)
+    output, change = run_build(project, builtin(), wish.without, force=wish.force)
+    shown = output.tree.shown
+    removed = [*change.elsewhere, *map(shown, change.removed)]
+    written = [*map(shown, change.written)]
+    total = len(output.of_kind("gen"))
+    if wish.is_plain:
+        said = {"total": total, "warnings": [warning.render() for warning in output.warnings]}
+        remember_build(inputs, output.tree.package, plugin_folders(output.opened.host), said)
+    if form != "text":
+        more = {"written": written, "removed": removed, "files": total}
+        _tell(form, output.warnings, (), more)
+        return 0
+    show(list(output.warnings))
+    for path in removed:
+        click.echo(f"removed {path}")
+    for path in written:
+        click.echo(f"wrote {path}")
+    if written or removed:
+        click.echo(f"{len(written)} of {total} files written, {len(removed)} removed")
+    else:
+        click.echo(NOTHING.format(total=total))
+    return 0
+
+
+def _looked(output: Output, wish: Wish) -> int:
+    form, check, diff = wish.form, wish.check, wish.diff
+    files, made_by = compared(output)
+    status = INPUT if check and (files or made_by) else 0
+    if form != "text":
+        states = [{"path": one.shown, "state": one.state} for one in files]
+        _tell(form, output.warnings, files, {"differences": states, "made_by": made_by})
+        return status
+    show(list(output.warnings))
+    for one in files:
+        if check or diff:
+            click.echo(one.diff(), nl=False)
+        if not diff:
+            click.echo(f"{one.state}: {one.shown} {STATES[one.state]}")
+    for text in made_by if check else ():
+        click.echo(f"forge.lock: {text}")
+    if check and status:
+        click.echo("gen/ is not up to date: run `forgecore build` and commit it")
+    elif not files:
+        total = len(output.of_kind("gen"))
+        click.echo(NOTHING.format(total=total), err=diff)
+    return status
+
+
+def _tell(
+    form: str,
+    diagnostics: Sequence[Diagnostic],
+    files: Sequence[Difference],
+    more: dict[str, Any],
+) -> None:
+    match form:
+        case "github":
+            text = as_github(diagnostics, files)
+        case "sarif":
+            text = as_sarif(diagnostics, files)
+        case _:
+            text = json.dumps({"diagnostics": as_json(diagnostics), **more})
+    if text:
+        click.echo(text)

@@ -1,0 +1,178 @@
+"""Remembered: what the last build found, as long as nothing that it read or wrote has changed.
+
+This is asked before anything else is imported, so that a build with nothing to do, and a list
+of commands, cost little more than Python's own start.
+"""
+
+import hashlib
+import json
+import os
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final, cast
+
+_BUILD: Final = "build.json"
+_COMMANDS: Final = "commands.json"
+_RUFF: Final = ("pyproject.toml", "ruff.toml", ".ruff.toml")
+_OWN: Final = Path(__file__).parent
+
+
+class Inputs:
+    """What a build is about to read. What changes from here on, it may not have seen."""
+
+    def __init__(self, project: Path) -> None:
+        self.project = project
+        self._schema = _digest(_of_schema(project))
+        # The clock of a file system may be a tick behind.
+        self._begun_ns = time.time_ns() - 20_000_000
+
+    def are_as_before(self, folders: Iterable[Path]) -> bool:
+        """Whether nothing of it, nor below these folders, was changed since."""
+        return self._schema == _digest(_of_schema(self.project)) and all(
+            _newest(folder) < self._begun_ns for folder in folders
+        )
+
+
+def remember_build(
+    inputs: Inputs, package: Path, plugins: Iterable[Path], said: Mapping[str, object]
+) -> None:
+    """Note what a build that has just ended found; `plugins` are the folders of their code."""
+    folders = sorted({str(folder) for folder in plugins})
+    if not inputs.are_as_before([package / "resources", *map(Path, folders)]):
+        return
+    given: dict[str, Any] = {"package": str(package), "folders": folders, "said": dict(said)}
+    given["inputs"] = _inputs_of_build(inputs.project, given)
+    _write(inputs.project, _BUILD, given)
+
+
+def remembered_build(project: Path) -> Mapping[str, Any] | None:
+    """Return what the last build said, or None if it may not be what the next one would say."""
+    known = _read(project, _BUILD)
+    if known is None or known.get("inputs") != _inputs_of_build(project, known):
+        return None
+    return cast("Mapping[str, Any]", known.get("said"))
+
+
+def remember_commands(project: Path, plugins: Iterable[Path], helps: Mapping[str, str]) -> None:
+    """Note the commands of the project's plugins, with what `--help` says of each."""
+    folders = sorted({str(folder) for folder in plugins})
+    given: dict[str, Any] = {"folders": folders, "helps": dict(helps)}
+    given["inputs"] = _inputs_of_commands(project, folders)
+    _write(project, _COMMANDS, given)
+
+
+def remembered_commands(project: Path) -> Mapping[str, str] | None:
+    """Return the commands of the project's plugins, or None if they may be others by now."""
+    known = _read(project, _COMMANDS)
+    if known is None or known.get("inputs") != _inputs_of_commands(project, known["folders"]):
+        return None
+    return cast("Mapping[str, str]", known["helps"])
+
+
+def _inputs_of_build(project: Path, known: Mapping[str, Any]) -> str:
+    package = Path(known["package"])
+    parts = [
+        *_of_installation(known["folders"]),
+        *_of_environment(),
+        *_of_schema(project),
+        *_contents([project / "forge.lock"]),
+        *_contents(folder / name for folder in (package, *package.parents) for name in _RUFF),
+        # What stands under resources/ is read by checks; gen/ must be as it was written.
+        *_stats(package),
+    ]
+    return _digest([str(project), *parts])
+
+
+def _inputs_of_commands(project: Path, folders: Iterable[str]) -> str:
+    parts = [*_of_installation(folders), *_contents([project / "forge.toml"])]
+    return _digest([str(project), *parts])
+
+
+def _of_installation(folders: Iterable[str]) -> Iterator[str]:
+    yield sys.version
+    for entry in sys.path:
+        # What is installed, upgraded or removed changes the folder that it stands in.
+        if "site-packages" in entry or "dist-packages" in entry:
+            yield f"{entry} {_changed(Path(entry))}"
+    for folder in (str(_OWN), *folders):
+        yield from _stats(Path(folder))
+
+
+def _of_schema(project: Path) -> Iterator[str]:
+    yield from _contents([project / "forge.toml"])
+    yield from _contents(sorted((project / "schema").rglob("*.toml")))
+
+
+def _of_environment() -> Iterator[str]:
+    for name, value in sorted(os.environ.items()):
+        if name.startswith("FORGE_"):
+            yield f"{name}={value}"
+
+
+def _contents(paths: Iterable[Path]) -> Iterator[str]:
+    for path in paths:
+        try:
+            yield f"{path} {hashlib.sha256(path.read_bytes()).hexdigest()}"
+        except OSError:
+            yield f"{path} -"
+
+
+def _stats(folder: Path) -> Iterator[str]:
+    """Give every file below a folder with its size and its time of change."""
+    try:
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except OSError:
+        yield f"{folder} -"
+        return
+    for entry in entries:
+        if entry.is_dir(follow_symlinks=False):
+            if entry.name != "__pycache__":
+                yield from _stats(Path(entry.path))
+        else:
+            found = entry.stat(follow_symlinks=False)
+            yield f"{entry.path} {found.st_size} {found.st_mtime_ns} {found.st_ino}"
+
+
+def _newest(folder: Path) -> int:
+    """Return when something below a folder, or the folder itself, was changed last."""
+    newest = _changed(folder)
+    for root, names, files in os.walk(folder):
+        names[:] = [name for name in names if name != "__pycache__"]
+        newest = max([newest, *(_changed(Path(root, name)) for name in (*names, *files))])
+    return newest
+
+
+def _changed(folder: Path) -> int:
+    try:
+        return folder.stat().st_mtime_ns
+    except OSError:
+        return 0
+
+
+def _digest(parts: Iterable[str]) -> str:
+    whole = hashlib.sha256()
+    for part in parts:
+        whole.update(part.encode("utf-8", "surrogateescape") + b"\0")
+    return whole.hexdigest()
+
+
+def _read(project: Path, name: str) -> dict[str, Any] | None:
+    try:
+        found: object = json.loads((project / ".forge" / "cache" / name).read_bytes())
+    except (OSError, ValueError):
+        return None
+    return cast("dict[str, Any]", found) if isinstance(found, dict) else None
+
+
+def _write(project: Path, name: str, given: Mapping[str, Any]) -> None:
+    folder = project / ".forge" / "cache"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        following = folder / f"{name}.{os.getpid()}"
+        following.write_text(json.dumps(given), encoding="utf-8")
+        following.replace(folder / name)
+    except OSError:
+        # What cannot be remembered is found out anew.
+        return
