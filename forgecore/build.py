@@ -15,6 +15,7 @@ from forgecore.diagnostics import Diagnostic, errors, ordered
 from forgecore.ir import IR, FieldType, Origins
 from forgecore.names import near
 from forgecore.plugin.artefacts import (
+    Edge,
     FieldOptions,
     Fragment,
     GeneratedFile,
@@ -26,6 +27,7 @@ from forgecore.plugin.contexts import (
     ConfigContext,
     FieldTypesContext,
     FragmentsContext,
+    GraphContext,
     OptionsContext,
     RenderContext,
     ScaffoldContext,
@@ -36,7 +38,7 @@ from forgecore.plugin.extensions import Extensions, extensions_of, sections_of
 from forgecore.plugin.host import Host, Plugin, installed, open_host
 from forgecore.render.files import Rendered
 from forgecore.render.files import render as render_files
-from forgecore.render.plan import plan
+from forgecore.render.plan import Plan, plan
 from forgecore.runtime.settings import ProjectSettings
 from forgecore.schema.check import check
 from forgecore.schema.load import Documents, load
@@ -101,7 +103,10 @@ class Output:
     opened: Opened
     ir: IR
     tree: Tree
+    tables: Mapping[str, type]
+    plan: Plan
     files: tuple[Rendered, ...]
+    common: "Common"
     texts: Mapping[str, str]
     warnings: tuple[Diagnostic, ...]
 
@@ -164,8 +169,17 @@ def open_project(project: Path, builtin: Sequence[Plugin], without: Collection[s
     )
 
 
-def make(project: Path, builtin: Sequence[Plugin], without: Collection[str] = ()) -> Output:
-    """Run every stage up to the format; BuildError with every diagnostic of the run."""
+def make(
+    project: Path,
+    builtin: Sequence[Plugin],
+    without: Collection[str] = (),
+    *,
+    scaffolds: bool = False,
+) -> Output:
+    """Run every stage up to the format; BuildError with every diagnostic of the run.
+
+    Without `scaffolds` those are planned and not rendered: a build does not write them.
+    """
     opened = open_project(project, builtin, without)
     host = opened.host
     diagnostics = list(opened.diagnostics)
@@ -179,7 +193,7 @@ def make(project: Path, builtin: Sequence[Plugin], without: Collection[str] = ()
     # A resource that could not be structured is missing, not unknown.
     complete = opened.documents.complete and len(ir.resources) == len(opened.documents.resources)
     tree = Tree(project=project, package=package_folder(project, package))
-    common = _Common(opened.config, origins, opened.sections, host.names, tree.package)
+    common = Common(opened.config, origins, opened.sections, host.names, tree.package)
     with spent("stage", "check"):
         ir, found = _checked(host, ir, common, complete=complete)
     # What is missing may make a plugin stumble; why it is missing is said already.
@@ -194,7 +208,7 @@ def make(project: Path, builtin: Sequence[Plugin], without: Collection[str] = ()
         "forgecore_fragments", common.context(FragmentsContext, ir), Fragment
     )
     diagnostics += failures
-    scaffolds, failures = host.call(
+    scaffold_files, failures = host.call(
         "forgecore_scaffold", common.context(ScaffoldContext, ir), ScaffoldFile
     )
     diagnostics += failures
@@ -208,9 +222,11 @@ def make(project: Path, builtin: Sequence[Plugin], without: Collection[str] = ()
         for resource in ir.resources
     }
     with spent("stage", "plan"):
-        planned, faults = plan(files, fragments, scaffolds, attributes)
+        planned, faults = plan(files, fragments, scaffold_files, attributes)
     diagnostics += faults
     _stop_at_errors(diagnostics)
+    if not scaffolds:
+        planned = evolve(planned, scaffolds=())
     with spent("stage", "render"):
         rendered, faults = render_files(
             planned, {resource.name: resource.origin.span("name") for resource in ir.resources}
@@ -230,7 +246,10 @@ def make(project: Path, builtin: Sequence[Plugin], without: Collection[str] = ()
         opened=opened,
         ir=ir,
         tree=tree,
+        tables=extensions.tables,
+        plan=planned,
         files=tuple(rendered),
+        common=common,
         texts=texts,
         warnings=tuple(ordered(diagnostics)),
     )
@@ -258,6 +277,13 @@ def build(
             raise BuildError(edited)
         publish(tree, generated, change, next_lock(output, lock))
     return output, change
+
+
+def edges(output: Output) -> tuple[list[Edge], list[Diagnostic]]:
+    """Return what plugins add to the picture of the schema."""
+    context = output.common.context(GraphContext, output.ir)
+    answers, failures = output.opened.host.call("forgecore_graph", context, Edge)
+    return [answer.value for answer in answers], failures
 
 
 def compared(output: Output) -> tuple[list[Difference], list[str]]:
@@ -296,7 +322,9 @@ def package_folder(project: Path, package: str) -> Path:
 
 
 @frozen
-class _Common:
+class Common:
+    """What every hookspec after the schema's reading is given."""
+
     settings: Config
     origins: Origins
     sections: Mapping[str, type]
@@ -304,10 +332,12 @@ class _Common:
     folder: Path
 
     def has_section(self, plugin: str) -> bool:
+        """Return whether the plugin's section could be read at all."""
         cls = self.sections.get(plugin)
         return cls is None or cls in self.settings.sections
 
     def context(self, cls: type[ContextT], ir: IR) -> ContextT:
+        """Return the context of a hookspec."""
         return cls(
             ir=ir,
             settings=self.settings,
@@ -344,7 +374,7 @@ def _hidden_module(opened: Opened, package: str) -> Iterator[Diagnostic]:
         yield Diagnostic("bad-name", span, text)
 
 
-def _checked(host: Host, ir: IR, common: _Common, *, complete: bool) -> tuple[IR, list[Diagnostic]]:
+def _checked(host: Host, ir: IR, common: Common, *, complete: bool) -> tuple[IR, list[Diagnostic]]:
     """Return the IR as plugins change it, and what they and the core find in it.
 
     A plugin whose section of forge.toml could not be read at all is not asked.
@@ -356,7 +386,7 @@ def _checked(host: Host, ir: IR, common: _Common, *, complete: bool) -> tuple[IR
     return ir, [*diagnostics, *failures, *(answer.value for answer in found)]
 
 
-def _transformed(host: Host, ir: IR, common: _Common) -> tuple[IR, list[Diagnostic]]:
+def _transformed(host: Host, ir: IR, common: Common) -> tuple[IR, list[Diagnostic]]:
     diagnostics: list[Diagnostic] = []
     for plugin in host.plugins:
         context = common.context(TransformContext, ir)

@@ -20,6 +20,7 @@ CODES: Final[dict[str, str]] = {
     "unknown-type": "A field type that neither the core nor a plugin brings.",
     "unknown-resource": "A relation to a resource that is not in the schema.",
     "unknown-field": "A field or relation that the resource does not have.",
+    "unknown-file": "A path that no build makes.",
     "unknown-plugin": "A plugin that is not installed.",
     "duplicate": "Two things of one name.",
     "bad-name": "A name that cannot be one: its form, its length, a keyword, a reserved name.",

@@ -167,12 +167,15 @@ def _read(project: Path, name: str) -> dict[str, Any] | None:
 
 
 def _write(project: Path, name: str, given: Mapping[str, Any]) -> None:
-    folder = project / ".forge" / "cache"
+    write_cached(project / ".forge" / "cache" / name, given)
+
+
+def write_cached(path: Path, given: Mapping[str, Any]) -> None:
+    """Write something that can be found out anew; where it cannot be written, it will be."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        following = folder / f"{name}.{os.getpid()}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        following = path.with_name(f"{path.name}.{os.getpid()}")
         following.write_text(json.dumps(given), encoding="utf-8")
-        following.replace(folder / name)
+        following.replace(path)
     except OSError:
-        # What cannot be remembered is found out anew.
         return

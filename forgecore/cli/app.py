@@ -16,8 +16,14 @@ from forgecore.remembered import remembered_commands
 
 CORE_COMMANDS: Final = {
     "build": "Build gen/ from the schema.",
+    "completion": "Print the script that completes forgecore in a shell.",
     "db": "Start, stop and enter the embedded Postgres server.",
+    "graph": "Print the resources and what leads from one to another, for Mermaid.",
+    "init": "Write a project to begin with: a schema, a test, and what git is to leave alone.",
+    "ir": "Print the schema with every default filled in, the same bytes for the same schema.",
     "migrate": "Bring the database to the schema by plain SQL files.",
+    "plugins": "List the plugins: what brings them, what they answer, what they gave.",
+    "why": "Say who makes a file, from which template, and which fragments are in it.",
 }
 """What `--help` says of each command of the core, which is in a module of its name."""
 
@@ -64,8 +70,30 @@ class Commands(click.Group):
             raise
 
 
+def _version(ctx: click.Context, _option: click.Parameter, is_asked: bool) -> None:
+    if not is_asked or ctx.resilient_parsing:
+        return
+    if "--json" in sys.argv:
+        import json  # noqa: PLC0415 -- start-up time
+        import platform  # noqa: PLC0415
+
+        told = {"forgecore": __version__, "python": platform.python_version()}
+        click.echo(json.dumps(told))
+    else:
+        click.echo(f"forgecore, version {__version__}")
+    ctx.exit()
+
+
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, prog_name="forgecore")
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    callback=_version,
+    expose_value=False,
+    help="Show the version and exit; as JSON with --json behind it.",
+)
+@click.option("--json", is_flag=True, hidden=True, expose_value=False)
 @click.option(
     "--project",
     type=click.Path(file_okay=False, exists=True, path_type=Path),

@@ -14,6 +14,7 @@ from forgecore.ir import (
 )
 from forgecore.names import near, pascal, plural, quoted, snake, words
 from forgecore.plugin.artefacts import (
+    Edge,
     FieldOptions,
     Fragment,
     GeneratedFile,
@@ -22,6 +23,7 @@ from forgecore.plugin.artefacts import (
     ResourceOptions,
     ScaffoldFile,
     Slot,
+    Start,
 )
 from forgecore.plugin.contexts import (
     CheckContext,
@@ -29,6 +31,8 @@ from forgecore.plugin.contexts import (
     ConfigContext,
     FieldTypesContext,
     FragmentsContext,
+    GraphContext,
+    InitContext,
     MigrationsContext,
     OptionsContext,
     RenderContext,
@@ -46,6 +50,7 @@ __all__ = [
     "CommandsContext",
     "ConfigContext",
     "Diagnostic",
+    "Edge",
     "Field",
     "FieldOptions",
     "FieldType",
@@ -53,7 +58,9 @@ __all__ = [
     "Fragment",
     "FragmentsContext",
     "GeneratedFile",
+    "GraphContext",
     "Import",
+    "InitContext",
     "Migration",
     "MigrationsContext",
     "OptionsContext",
@@ -66,6 +73,7 @@ __all__ = [
     "ScaffoldFile",
     "Slot",
     "Span",
+    "Start",
     "Together",
     "TransformContext",
     "hookimpl",

@@ -106,6 +106,33 @@ class Migration:
 
 
 @frozen
+class Edge:
+    """An arrow of `forgecore graph`, from a resource or anything else to another."""
+
+    source: str = field(validator=TEXT)
+    target: str = field(validator=TEXT)
+    label: str = field(default="", validator=TEXT)
+
+
+@frozen(kw_only=True)
+class Start:
+    """What a plugin adds to the project that `forgecore init` writes.
+
+    `config` stands behind [project] in forge.toml, `schema` behind the fields of the resource
+    Note; `files` are texts by path. `after_build` and `at_last` are commands to run next.
+    """
+
+    config: str = field(default="", validator=TEXT)
+    schema: str = field(default="", validator=TEXT)
+    files: dict[str, str] = field(
+        factory=dict[str, str],
+        validator=validators.deep_mapping(TEXT, TEXT, validators.instance_of(dict)),
+    )
+    after_build: tuple[str, ...] = field(default=(), validator=each(str))
+    at_last: tuple[str, ...] = field(default=(), validator=each(str))
+
+
+@frozen
 class Order:
     """Where a plugin wants to stand: names of plugins, absent ones are ignored."""
 

@@ -36,6 +36,13 @@ class MigrationsContext(OpenContext):
 
 
 @frozen(kw_only=True)
+class InitContext(OpenContext):
+    """For `forgecore_init`. `name` is the project's, and its package's."""
+
+    name: str
+
+
+@frozen(kw_only=True)
 class CommandsContext(OpenContext):
     """For `forgecore_commands`. `project` is the folder of forge.toml, if there is one."""
 
@@ -96,6 +103,10 @@ class RenderContext(SchemaContext):
 
 class FragmentsContext(SchemaContext):
     """For `forgecore_fragments`."""
+
+
+class GraphContext(SchemaContext):
+    """For `forgecore_graph`."""
 
 
 class ScaffoldContext(SchemaContext):

@@ -8,12 +8,14 @@ import pluggy
 from forgecore.diagnostics import Diagnostic
 from forgecore.ir import IR, FieldType
 from forgecore.plugin.artefacts import (
+    Edge,
     FieldOptions,
     Fragment,
     GeneratedFile,
     Migration,
     ResourceOptions,
     ScaffoldFile,
+    Start,
 )
 from forgecore.plugin.contexts import (
     CheckContext,
@@ -21,6 +23,8 @@ from forgecore.plugin.contexts import (
     ConfigContext,
     FieldTypesContext,
     FragmentsContext,
+    GraphContext,
+    InitContext,
     MigrationsContext,
     OptionsContext,
     RenderContext,
@@ -102,6 +106,22 @@ def forgecore_migrations(ctx: MigrationsContext) -> Iterable[Migration]:
 
     Called by `forgecore migrate`, which applies them before the application's. Nothing:
     the plugin has no tables.
+    """
+
+
+@hookspec
+def forgecore_graph(ctx: GraphContext) -> Iterable[Edge]:
+    """Give arrows for the picture of the schema.
+
+    Called by `forgecore graph`. Nothing: resources and relations are all there is.
+    """
+
+
+@hookspec
+def forgecore_init(ctx: InitContext) -> Iterable[Start]:
+    """Give what a project to begin with has of the plugin.
+
+    Called by `forgecore init`, when there is no schema yet. Nothing: the plugin is only named.
     """
 
 

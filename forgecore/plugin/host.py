@@ -59,6 +59,16 @@ class Host:
         """The plugins' names, in order."""
         return tuple(plugin.name for plugin in self.plugins)
 
+    def answers_of(self, plugin: Plugin) -> list[str]:
+        """Return the hookspecs that a plugin has hookimpls of."""
+        hooks = vars(self.manager.hook).items()
+        return sorted(
+            name
+            for name, hook in hooks
+            if name.startswith("forgecore_")
+            and any(impl.plugin_name == plugin.name for impl in hook.get_hookimpls())
+        )
+
     def call(
         self, hook: str, context: object, wanted: type[T] | tuple[type[T], ...]
     ) -> tuple[list[Answer[T]], list[Diagnostic]]:

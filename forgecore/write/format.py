@@ -1,5 +1,7 @@
 """Format generated Python with ruff, by the configuration that ruff finds for these paths."""
 
+import hashlib
+import json
 import os
 import re
 import shutil
@@ -9,11 +11,13 @@ import tempfile
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, cast
 
 from forgecore.diagnostics import Diagnostic
+from forgecore.remembered import write_cached
 
 MARK: Final = ".forge-stage-"
+_SETTINGS: Final = ("pyproject.toml", "ruff.toml", ".ruff.toml")
 
 
 def formatter_version() -> str:
@@ -30,7 +34,13 @@ def format_texts(
     `top` is the first part of the package's name: ruff would look for its modules on disk, and
     sort the imports of a first build differently.
     """
-    python = {path: text for path, text in texts.items() if path.endswith(".py")}
+    cache = _Cache(package, project, top)
+    known = cache.known(texts)
+    python = {
+        path: text for path, text in texts.items() if path.endswith(".py") and path not in known
+    }
+    if not python:
+        return {**texts, **known}, []
     near = next(folder for folder in (package, *package.parents) if folder.is_dir())
     with tempfile.TemporaryDirectory(prefix=f"{MARK}{os.getpid()}-", dir=near) as name:
         stage = Path(name)
@@ -56,7 +66,53 @@ def format_texts(
             if run.returncode:
                 return {}, [_refused(run.stderr, stage, python)]
         formatted = {path: (stage / path).read_text(encoding="utf-8") for path in python}
-    return {**texts, **formatted}, []
+    cache.remember(texts, {**known, **formatted})
+    return {**texts, **known, **formatted}, []
+
+
+class _Cache:
+    """What the formatter made of which text, as long as it stands on disk as it was made."""
+
+    def __init__(self, package: Path, project: Path, top: str) -> None:
+        self._package = package
+        self._file = project / ".forge" / "cache" / "format.json"
+        folders = (package, *package.parents)
+        settings = [folder / name for folder in folders for name in _SETTINGS]
+        texts = [path.read_text("utf-8", "replace") for path in settings if path.is_file()]
+        self._maker = _hash("\0".join([formatter_version(), str(package), top, *texts]))
+
+    def known(self, texts: Mapping[str, str]) -> dict[str, str]:
+        """Return the formatted texts that are known, by path."""
+        try:
+            found: object = json.loads(self._file.read_bytes())
+        except (OSError, ValueError):
+            return {}
+        if not isinstance(found, dict):
+            return {}
+        made = cast("dict[str, Any]", found).get(self._maker)
+        known: dict[str, str] = {}
+        for path, (raw, formatted) in made.items() if isinstance(made, dict) else ():
+            if path in texts and raw == _hash(texts[path]):
+                content = _text_of(self._package / path)
+                if content is not None and _hash(content) == formatted:
+                    known[path] = content
+        return known
+
+    def remember(self, texts: Mapping[str, str], formatted: Mapping[str, str]) -> None:
+        """Note what was made of which text."""
+        made = {path: (_hash(texts[path]), _hash(text)) for path, text in formatted.items()}
+        write_cached(self._file, {self._maker: made})
+
+
+def _text_of(path: Path) -> str | None:
+    try:
+        return path.read_bytes().decode()
+    except (OSError, UnicodeDecodeError):
+        return None
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def remove_leftovers(folder: Path) -> None:

@@ -118,6 +118,7 @@ def test_the_tutorial_and_the_how_to_run_as_they_stand(project):
 @pytest.mark.parametrize(
     "page",
     [
+        "howto/build-in-ci.md",
         "howto/unique-jobs.md",
         "howto/order-jobs.md",
         "howto/chain-jobs.md",
@@ -222,7 +223,7 @@ def test_every_command_is_documented_and_has_help_with_an_example(built):
     from forgecore_jobs.commands import jobs
     from forgecore_scaffold.commands import scaffold
 
-    groups = [getattr(importlib.import_module(m), n) for m, n in CORE_COMMANDS.values()]
+    groups = [getattr(importlib.import_module(f"forgecore.cli.{n}"), n) for n in CORE_COMMANDS]
     every = []
     for command in (*groups, jobs, scaffold):
         if isinstance(command, click.Group):

@@ -9,9 +9,12 @@ from forgecore.plugin import (
     CommandsContext,
     ConfigContext,
     Diagnostic,
+    Edge,
     Fragment,
     FragmentsContext,
     GeneratedFile,
+    GraphContext,
+    InitContext,
     Migration,
     MigrationsContext,
     OptionsContext,
@@ -19,6 +22,7 @@ from forgecore.plugin import (
     ResourceOptions,
     ScaffoldContext,
     ScaffoldFile,
+    Start,
     hookimpl,
 )
 from forgecore_jobs.checks import (
@@ -33,6 +37,7 @@ from forgecore_jobs.checks import (
 )
 from forgecore_jobs.options import Hooks
 from forgecore_jobs.settings import JobsSettings
+from forgecore_jobs.start import start
 from forgecore_jobs.tables import migrations
 from forgecore_jobs.views import (
     dramatiq_file,
@@ -96,6 +101,20 @@ def forgecore_scaffold(ctx: ScaffoldContext) -> Iterable[ScaffoldFile]:
 def forgecore_migrations(ctx: MigrationsContext) -> Iterable[Migration]:  # noqa: ARG001
     """Give the tables of the schema forge."""
     return migrations()
+
+
+@hookimpl
+def forgecore_graph(ctx: GraphContext) -> Iterable[Edge]:
+    """Give an arrow from each resource to each queue that its hooks enqueue into."""
+    for one in declared_hooks(ctx.resources):
+        label = f"{one.event}: {one.hook.kind}"
+        yield Edge(one.resource.name, f"queue {one.hook.queue}", label)
+
+
+@hookimpl
+def forgecore_init(ctx: InitContext) -> Iterable[Start]:
+    """Give a hook, its queue and a test of it."""
+    return (start(ctx.name),)
 
 
 @hookimpl

@@ -21,7 +21,7 @@ def scaffold(resource: str | None, diff: bool, force: bool, as_json: bool) -> No
 
     Example: forgecore scaffold product
     """
-    output = make(project_folder(), builtin())
+    output = make(project_folder(), builtin(), scaffolds=True)
     found = list(scaffolds(output.of_kind("scaffold"), output.tree.package))
     if resource is not None:
         name = _named(output, resource)

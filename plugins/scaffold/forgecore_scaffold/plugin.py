@@ -4,7 +4,13 @@ from collections.abc import Iterable
 
 import click
 
-from forgecore.plugin import CommandsContext, hookimpl
+from forgecore.plugin import CommandsContext, InitContext, Start, hookimpl
+
+
+@hookimpl
+def forgecore_init(ctx: InitContext) -> Iterable[Start]:  # noqa: ARG001
+    """Give the command that a new project runs after its first build."""
+    return (Start(after_build=("forgecore scaffold",)),)
 
 
 @hookimpl

@@ -1,11 +1,11 @@
-"""Every kind of the schema: `Workers(...)` with its workers is what a type checker can judge."""
+"""Every kind of the schema with its worker, for a type checker to judge."""
 
 ${imports}
 
 
 @frozen(kw_only=True)
 class Workers:
-    """The worker of each kind; one that is missing, or of another kind, is a type error."""
+    """The worker of each kind; a missing or wrong one is a type error."""
 
 % for one in view.kinds:
     ${one.kind}: Worker[${one.args}]

@@ -1,4 +1,4 @@
-"""Every kind of the schema: `Workers(...)` with its workers is what a type checker can judge."""
+"""Every kind of the schema with its worker, for a type checker to judge."""
 
 from attrs import frozen
 from forgecore_jobs import Worker
@@ -9,7 +9,7 @@ from shop.gen.actions.product import IndexProductArgs, NotifyNewProductArgs
 
 @frozen(kw_only=True)
 class Workers:
-    """The worker of each kind; one that is missing, or of another kind, is a type error."""
+    """The worker of each kind; a missing or wrong one is a type error."""
 
     index_product: Worker[IndexProductArgs]
     notify_new_product: Worker[NotifyNewProductArgs]
