@@ -22,6 +22,7 @@ CORE_COMMANDS: Final = {
     "init": "Write a project to begin with: a schema, a test, and what git is to leave alone.",
     "ir": "Print the schema with every default filled in, the same bytes for the same schema.",
     "migrate": "Bring the database to the schema by plain SQL files.",
+    "plugin": "Write plugins.",
     "plugins": "List the plugins: what brings them, what they answer, what they gave.",
     "why": "Say who makes a file, from which template, and which fragments are in it.",
 }

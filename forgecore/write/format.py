@@ -55,7 +55,7 @@ def format_texts(
         sorting = ["check", "--fix-only", "--select", "I", "--exit-zero", "--config", ours, *common]
         for arguments in (sorting, ["format", *common]):
             run = subprocess.run(
-                [_ruff(), *arguments],
+                [ruff_program(), *arguments],
                 # The settings in somebody's home are no input of the project.
                 cwd=project,
                 env={"HOME": name, "XDG_CONFIG_HOME": name, "PATH": os.environ.get("PATH", "")},
@@ -143,7 +143,8 @@ def _refused(stderr: str, stage: Path, texts: Mapping[str, str]) -> Diagnostic:
     return Diagnostic("bad-template", None, f"ruff refuses the output: {said}{line}")
 
 
-def _ruff() -> str:
+def ruff_program() -> str:
+    """Return the path of the formatter."""
     # The one that was installed with us: another version would format differently.
     own = Path(sysconfig.get_path("scripts")) / "ruff"
     return str(own) if own.exists() else shutil.which("ruff") or "ruff"

@@ -1,0 +1,1 @@
+"""A field type of forgecore: colours."""
