@@ -256,8 +256,8 @@ def _node(step: Step, wiring: Wiring, parent: int | None, needs: Needs) -> Node:
     check(args)
     if fault := fault_of(step):
         raise EnqueueError([args.kind], fault)
-    if parent is not None and step.after:
-        raise EnqueueError([args.kind], "it follows a job, so it cannot have `after`")
+    if parent is not None and (step.after or step.needs != "completed"):
+        raise EnqueueError([args.kind], "it follows a job, so it has neither `after` nor `needs`")
     unique = wiring.unique_of(args.kind) if step.unique is None else step.unique
     if unique is not None:
         if not isinstance(unique, Unique):  # pyright: ignore[reportUnnecessaryIsInstance]

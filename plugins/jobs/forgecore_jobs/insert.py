@@ -74,10 +74,14 @@ def fault_of(call: Call) -> str | None:
             return f"{name} {fault[1]}"
     if call.failing not in {"blocks", "passes"}:
         return 'failing must be "blocks" or "passes"'
+    if call.failing == "passes" and call.sequence is None:
+        return "failing says something of a sequence, and there is none"
     if call.needs not in {"completed", "failed", "ended"}:
         return 'needs must be "completed", "failed" or "ended"'
     is_id = rules.integer(64, minimum=1)
-    if isinstance(call.after, str) or any(is_id(one) is not None for one in call.after):
+    if not isinstance(call.after, list | tuple) or any(
+        is_id(one) is not None for one in call.after
+    ):
         return "after must be ids of jobs"
     return None
 
@@ -118,13 +122,30 @@ def insert_of(
     ids: list[LiteralString] = []
     params: dict[str, object] = {}
     for place, node in enumerate(nodes):
-        arm = _Arm(_literal(place), node)
+        arm = _Arm(_literal(place), node, _relation(nodes, node.parent))
         arms += arm.texts()
         params |= arm.params()
-        if place in wanted:
-            ids.append(arm.id())
+        # Every arm is read, in order: what is not read is written last to first.
+        ids.append(arm.id())
     with_arms: LiteralString = ", ".join(arms)
-    return f"WITH {with_arms}\nSELECT {', '.join(ids)}", params
+    chosen: LiteralString = ", ".join([f"id_{_literal(place)}" for place in wanted])
+    statement: LiteralString = (
+        f"WITH {with_arms}, written AS MATERIALIZED (SELECT {', '.join(ids)})\n"  # noqa: S608
+        f"SELECT {chosen} FROM written"
+    )
+    return statement, params
+
+
+def _relation(nodes: Sequence[Node], place: int | None) -> LiteralString:
+    """Return the relation that has the id of the job at a place, for what follows it.
+
+    Where the first is there already, so is what followed it; what follows a later one waits for
+    the job that is there.
+    """
+    if place is None:
+        return ""
+    is_own = place > 0 and nodes[place].unique is not None
+    return f"own_{_literal(place)}" if is_own else f"job_{_literal(place)}"
 
 
 @frozen
@@ -133,6 +154,7 @@ class _Arm:
 
     place: LiteralString
     node: Node
+    parent: LiteralString
 
     @property
     def _columns(self) -> list[LiteralString]:
@@ -153,7 +175,7 @@ class _Arm:
         values: list[LiteralString] = [f"%({name}_{place})s::{_TYPES[name]}" for name in columns]
         if node.is_placed:
             if node.parent is not None:
-                sources.append(f"job_{_literal(node.parent)} AS parent")
+                sources.append(f"{self.parent} AS parent")
                 at = columns.index("metadata")
                 values[at] = f"{values[at]} || jsonb_build_object('after', parent.id::text)"
             parent: LiteralString = "NULL" if node.parent is None else "parent.id"
@@ -172,6 +194,11 @@ class _Arm:
             f"job_{place} AS (\n    {insert_head(columns)}\n"
             f"    SELECT {', '.join(values)}{source}{where}\n    RETURNING id\n)"
         )
+        if node.unique is not None:
+            found.append(
+                f"own_{place} AS (SELECT id FROM job_{place} UNION ALL "  # noqa: S608 -- as above
+                f"SELECT job_id FROM key_{place} WHERE NOT is_new)"
+            )
         return found
 
     def _key(self) -> LiteralString:
@@ -184,17 +211,14 @@ class _Arm:
         else:
             # No key is taken for a job that is not written: the call needs its parent.
             source = (
-                f"job_{_literal(node.parent)} AS parent, forge.jobs_unique(kind => CASE "
+                f"{self.parent} AS parent, forge.jobs_unique(kind => CASE "
                 f"WHEN parent.id > 0 THEN %(kind_{place})s END, {given}) AS key"
             )
         return f"key_{place} AS MATERIALIZED (SELECT key.* FROM {source})"  # noqa: S608 -- as above
 
     def id(self) -> LiteralString:
-        own: LiteralString = f"(SELECT id FROM job_{self.place})"  # noqa: S608 -- as above
-        if self.node.unique is None:
-            return f"{own} AS id_{self.place}"
-        other: LiteralString = f"(SELECT job_id FROM key_{self.place} WHERE NOT is_new)"  # noqa: S608
-        return f"coalesce({own}, {other}) AS id_{self.place}"
+        relation: LiteralString = "job" if self.node.unique is None else "own"
+        return f"(SELECT id FROM {relation}_{self.place}) AS id_{self.place}"  # noqa: S608 -- as above
 
     def params(self) -> dict[str, object]:
         node = self.node

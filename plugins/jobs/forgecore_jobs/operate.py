@@ -31,6 +31,10 @@ _KEPT: Final = """
     id, enqueued_at, tenant_id, timeout, attempt, max_attempts, priority, kind, queue,
     args, metadata, backoff"""
 
+_KEPT_OF_BACK: Final = """
+    back.id, back.enqueued_at, back.tenant_id, back.timeout, back.attempt, back.max_attempts,
+    back.priority, back.kind, back.queue, back.args, back.metadata, back.backoff"""
+
 _LIST: Final = f"""
 SELECT id, state, kind, queue, tenant_id, attempt, failures, run_at, finished_at
 FROM forge.jobs_all
@@ -46,7 +50,21 @@ WITH back AS (
 ), heard AS (
     DELETE FROM forge.job_cancels USING back WHERE job_cancels.job_id = back.id
 )
-INSERT INTO forge.jobs ({_KEPT}) SELECT {_KEPT} FROM back
+INSERT INTO forge.jobs (waits, {_KEPT})
+SELECT place.waits, {_KEPT_OF_BACK}
+FROM back, forge.jobs_place(
+    job_id => back.id,
+    sequence => back.metadata ->> 'sequence',
+    after => ARRAY(
+        -- those that are there, or come back as well
+        SELECT one::bigint
+        FROM unnest(string_to_array(back.metadata ->> 'after', ',')) AS one
+        WHERE one ~ '^[0-9]{{1,18}}$' AND (
+            EXISTS (SELECT FROM forge.jobs AS job WHERE job.id = one::bigint)
+            OR EXISTS (SELECT FROM back AS other WHERE other.id = one::bigint)
+        )
+    )
+) AS place
 RETURNING id"""
 _RUN_NOW: Final = f"""
 UPDATE forge.jobs
@@ -292,8 +310,10 @@ def waiting_kinds(conn: Connection[Any]) -> dict[str, int]:
 
 def has_tenants_index(conn: Connection[Any]) -> bool:
     """Return whether the index for queues whose tenants take turns is there."""
-    (row,) = _rows(conn, "SELECT to_regclass('forge.jobs_tenants_idx') IS NOT NULL AS yes", {})
-    return bool(row["yes"])
+    query: LiteralString = """
+        SELECT FROM pg_index
+        WHERE indexrelid = to_regclass('forge.jobs_tenants_idx') AND indisvalid"""
+    return bool(_rows(conn, query, {}))
 
 
 def server_time(conn: Connection[Any]) -> datetime:

@@ -157,6 +157,10 @@ def wiring_file(hooks: Sequence[Declared]) -> GeneratedFile:
     for one in hooks:
         by_kind.setdefault(one.hook.kind, []).append(one.hook)
     only = {kind: found[0] for kind, found in by_kind.items() if len(found) == 1}
+    for kind, found in by_kind.items():
+        if len({hook.sequence for hook in found}) == 1 and len(found) > 1 and found[0].sequence:
+            # Several hooks have no common defaults, but their records have one sequence.
+            only[kind] = Hook(kind=kind, sequence=found[0].sequence)
     snakes = {one.hook.kind: one.resource.snake for one in hooks}
     imports = [
         Import("collections.abc", "Mapping"),

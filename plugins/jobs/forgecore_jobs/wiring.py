@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager
 from datetime import timedelta
 from functools import lru_cache
 from typing import Any
+from uuid import UUID
 
 from attrs import field, frozen
 
@@ -57,7 +58,15 @@ class Wiring:
         known = self.defaults.get(kind)
         if known is None or known.sequence is None or resource_id is None:
             return None
-        return Turn(f"{known.sequence}/{resource_id}", known.failing)
+        return Turn(f"{known.sequence}/{_spelt(resource_id)}", known.failing)
+
+
+def _spelt(resource_id: object) -> str:
+    # As Postgres writes it: hooks name the same sequence.
+    try:
+        return str(UUID(str(resource_id)))
+    except ValueError:
+        return str(resource_id)
 
 
 def project_wiring() -> Wiring:

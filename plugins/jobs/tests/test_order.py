@@ -4,6 +4,7 @@ import json
 import sys
 import time
 
+import psycopg
 import pytest
 
 SCHEMA = """
@@ -274,8 +275,6 @@ def test_the_order_of_a_sequence_is_that_of_the_commits(shop):
 
 
 def psycopg_to(shop):
-    import psycopg
-
     return psycopg.connect(shop.url, autocommit=True)
 
 
@@ -444,3 +443,188 @@ except TypeError as error:
     assert sorted(found[4:6]) == [("bad", "cancelled"), ("bad", "completed")]
     assert found[6:] == [("alone", "completed")]
     assert shop.notes().index("a") < shop.notes().index("later b") < shop.notes().index("c ['b']")
+
+
+# --- what a review found
+
+
+def test_a_follower_that_may_never_run_keeps_no_key_from_others(shop):
+    shop.jobs(STEPS)
+    once = "unique=Unique()"
+    out(shop, f"print(enqueue(db, StepArgs('a'), on_failure=Step(StepArgs('alarm'), {once})))")
+    own = out(shop, f"print(enqueue(db, StepArgs('alarm'), {once}))")
+    shop.work()
+    shop.drained()
+
+    assert states(shop).count(("alarm", "completed")) == 1
+    assert shop.state(own)[0] == "completed"
+
+
+def test_a_chain_goes_on_behind_a_job_that_was_there(shop):
+    shop.jobs(STEPS)
+    there = out(shop, "print(enqueue(db, StepArgs('b'), unique=Unique()))")
+    ids = out(
+        shop,
+        "print(json.dumps(enqueue_chain(db, "
+        "[StepArgs('a'), Step(StepArgs('b'), unique=Unique()), StepArgs('c')])))",
+    )
+    assert ids[1] == there
+    assert json.loads(shop.ok("jobs", "show", str(ids[2]), "--json"))["waits_for"] == [there]
+    again = out(
+        shop,
+        "print(json.dumps(enqueue_chain(db, [Step(StepArgs('b'), unique=Unique()), StepArgs('d')])))",
+    )
+    assert again == [there]
+    shop.work()
+    shop.drained()
+    assert sorted(name for name, _ in states(shop)) == ["a", "b", "c"]
+
+
+def test_followers_are_written_in_their_order(shop):
+    shop.jobs(STEPS)
+    followers = ", ".join(f"Step(StepArgs('c{n}'), sequence='s')" for n in range(4))
+    out(shop, f"print(enqueue(db, StepArgs('a'), on_success=[{followers}]))")
+    shop.work()
+    shop.drained()
+
+    assert [note.split()[0] for note in shop.notes()] == ["a", "c0", "c1", "c2", "c3"]
+
+
+def test_who_is_brought_back_takes_its_place_again(shop):
+    shop.jobs(STEPS)
+    first = out(shop, "print(enqueue(db, StepArgs('wait'), sequence='s'))")
+    second = out(shop, "print(enqueue(db, StepArgs('two'), sequence='s'))")
+    bad, good = out(shop, "print(json.dumps(enqueue_chain(db, [StepArgs('x'), StepArgs('y')])))")
+    shop.ok("jobs", "cancel", str(second), str(bad))
+    assert shop.state(good)[0] == "cancelled"
+    shop.ok("jobs", "retry", str(second), str(bad), str(good))
+
+    assert [shop.state(one)[0] for one in (second, bad, good)] == [
+        "waiting",
+        "available",
+        "waiting",
+    ]
+    shop.work()
+    shop.drained()
+    assert [shop.state(one)[0] for one in (first, second, bad, good)] == ["completed"] * 4
+    assert nothing_waits(shop)
+
+
+def test_python_and_hooks_name_one_sequence(shop):
+    shop.jobs(WORKERS)
+    (one,) = records(shop, 1)
+    code = (
+        "from shop.gen.models.product import *; from shop.gen.actions.product import *; "
+        f"one = uuid.UUID('{one}'); ProductActions(db).update(one, ProductUpdate(price=7)); "
+        "enqueue(db, SyncProductArgs(one, None)); print(0)"
+    )
+    out(shop, code)
+    args = json.dumps({"resource_id": str(one).upper(), "tenant_id": None})
+    shop.ok("jobs", "enqueue", "sync_product", "--args", args)
+
+    found = shop.sql.execute("SELECT metadata->>'sequence', waits FROM forge.jobs").fetchall()
+    assert len(found) == 4  # three of sync_product, one of index_product
+    assert {name for name, _ in found} == {f"product/{one}"}
+    assert sorted(waits for _, waits in found) == [0, 1, 1, 1]
+
+
+def test_a_failure_that_is_written_while_somebody_comes_behind_it_lets_him_pass(shop):
+    failing, behind = psycopg_to(shop), psycopg_to(shop)
+    row = (
+        "SELECT forge.enqueue('k', '{}', sequence => 's', metadata => '{\"failing\": \"passes\"}')"
+    )
+    own = shop.sql.execute(row).fetchone()[0]
+    shop.sql.execute("UPDATE forge.jobs SET worker_id = 7, attempt = 1 WHERE id = %s", (own,))
+    failing.execute("BEGIN")
+    failing.execute(
+        "SELECT forge.jobs_again(ARRAY[%s]::bigint[], '{1}', '{7}', '{0s}', '{E}', '{m}', '{t}')",
+        (own,),
+    )
+    other = behind.execute(row).fetchone()[0]  # it saw the failure not yet
+    failing.execute("COMMIT")
+    assert shop.state(other)[0] == "waiting"
+    shop.sql.execute("SELECT forge.jobs_release()")
+
+    assert shop.state(other)[0] == "available"
+    assert nothing_waits(shop)
+
+
+def test_an_outcome_waits_for_no_transaction_that_checks_its_constraints_early(shop):
+    shop.jobs(STEPS)
+    first = out(shop, "print(enqueue(db, StepArgs('one')))")
+    early = psycopg_to(shop)
+    early.execute("BEGIN")
+    early.execute(
+        "SELECT forge.enqueue('step', '{\"name\": \"two\"}', after => ARRAY[%s]::bigint[])",
+        (first,),
+    )
+    early.execute("SET CONSTRAINTS ALL IMMEDIATE")
+    shop.work()
+    shop.until(lambda: shop.state(first)[0] == "completed", 5)
+    early.execute("COMMIT")
+    shop.drained()
+    assert states(shop) == [("one", "completed"), ("two", "completed")]
+
+
+def test_commits_and_outcomes_of_many_jobs_do_not_lock_each_other_out(shop):
+    import threading
+
+    from forgecore_jobs.engine.store import Entry, Look, Settled, Store
+    from forgecore_jobs.job import Finished
+
+    store = Store(shop.url, name="test")
+    worker = store.register(Entry(limits={}, kinds=["k"], timeouts={}))
+    look = Look(worker=worker, kinds=["k"], max_attempts=25, floors=[], priorities=range(10))
+    for _ in range(5):
+        write = (
+            "SELECT count(*) FROM (SELECT forge.enqueue('k', '{}', sequence => 's' || n) "
+            "FROM generate_series(1, 300) AS n) AS written"
+        )
+        shop.sql.execute(write)
+        claims = store.claim(look, {"default": 300})
+        assert len(claims) == 300
+        writer = psycopg_to(shop)
+        writer.execute("BEGIN")
+        writer.execute(write)
+        thread = threading.Thread(target=writer.commit)
+        thread.start()
+        done = [Settled(claim=one, outcome=Finished(state="completed")) for one in claims[::-1]]
+        assert len(store.settle(done)) == 300
+        thread.join(20)
+        shop.sql.execute("SELECT forge.jobs_release()")
+        assert shop.sql.execute("SELECT FROM forge.jobs WHERE waits > 0").rowcount == 0
+        shop.sql.execute("DELETE FROM forge.jobs")
+    store.close()
+
+
+def test_what_was_claimed_runs_though_a_later_claim_fails(shop):
+    from forgecore_jobs.engine.floors import Claimer
+    from forgecore_jobs.engine.store import Entry, Store
+    from forgecore_jobs.limits import Limit
+
+    own = shop.enqueue("k", queue="default", args="{}", tenant_id=None)
+    shop.sql.execute("DROP FUNCTION forge.jobs_claim_limited")
+    store = Store(shop.url, name="test")
+    worker = store.register(Entry(limits={}, kinds=["k"], timeouts={}))
+    claimer = Claimer(["k"], 25, {"limited": Limit(jobs=1)})
+
+    assert [one.id for one in claimer.claim(store, worker, {"default": 5, "limited": 5})] == [own]
+    with pytest.raises(psycopg.errors.UndefinedFunction):
+        claimer.claim(store, worker, {"limited": 5})
+    store.close()
+
+
+def test_thousands_that_wait_for_one_job_are_told_in_time(shop):
+    first = shop.enqueue("k", queue="default", args="{}", tenant_id=None)
+    shop.sql.execute(
+        "SELECT count(*) FROM (SELECT forge.enqueue('k', '{}', after => ARRAY[%s]::bigint[]) "
+        "FROM generate_series(1, 5000)) AS written",
+        (first,),
+    )
+    shop.sql.execute("SELECT forge.jobs_release()")
+    begun = time.monotonic()
+    shop.ok("jobs", "cancel", str(first))
+    assert shop.sql.execute("SELECT FROM forge.jobs").rowcount == 0
+    # A walk over all pairs would take a minute.
+    assert time.monotonic() - begun < 20
+    assert nothing_waits(shop)

@@ -30,7 +30,8 @@ class Acks:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self.written: Callable[[str], object] | None = None
+        self.freed: Callable[[str], object] | None = None
+        """What is told the queue of an outcome that was written."""
         # A deque: swapping a list for a new one loses what a thread appends in between.
         self._waiting: deque[Settled] = deque()
         self._wake = threading.Event()
@@ -46,6 +47,11 @@ class Acks:
         self._waiting.append(settled)
         if not self._wake.is_set():
             self._wake.set()
+
+    def wrote(self, queue: str) -> None:
+        """Say that an outcome of a queue's job was written, here or by the job itself."""
+        if self.freed is not None:
+            self.freed(queue)
 
     def stop(self, timeout_s: float) -> int:
         """Write what is left and end the thread; return how many outcomes could not be written."""
@@ -76,9 +82,9 @@ class Acks:
                 self._waiting.extendleft(reversed(left))
             unwritten = {id(one) for one in left}
             self._store.held.discard(one.claim for one in batch if id(one) not in unwritten)
-            if self.written is not None:
-                for queue in {one.claim.queue for one in batch}:
-                    self.written(queue)
+            if self.freed is not None:
+                for queue in {one.claim.queue for one in batch if id(one) not in unwritten}:
+                    self.wrote(queue)
             if left:
                 break
 

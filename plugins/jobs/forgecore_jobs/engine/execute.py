@@ -66,7 +66,7 @@ class Runner:
                 self.acks.put(settled)
                 return None
             tx.complete(settled)
-            self.held.discard([claim])
+            self._written(claim)
         except BaseException as error:  # noqa: BLE001 -- a border: a job never takes the thread down
             # What interrupts may have hit the line above: once, so not again.
             run.disarm()
@@ -95,7 +95,7 @@ class Runner:
                     callback(args, told, run.reason or error)
                 if tx.is_open:
                     tx.complete(settled)
-                    self.held.discard([run.claim])
+                    self._written(run.claim)
                     return
             except BaseException as other:  # noqa: BLE001 -- the outcome counts without it
                 _undo(tx, other)
@@ -125,7 +125,7 @@ class Runner:
                 self.acks.put(settled)
                 return None
             await tx.complete(settled)
-            self.held.discard([claim])
+            self._written(claim)
         except BaseException as error:  # noqa: BLE001 -- a border, as above
             run.disarm()
             await _undo_async(tx, error)
@@ -154,7 +154,7 @@ class Runner:
                         await given
                 if tx.is_open:
                     await tx.complete(settled)
-                    self.held.discard([run.claim])
+                    self._written(run.claim)
                     return
             except BaseException as other:  # noqa: BLE001 -- the outcome counts without it
                 await _undo_async(tx, other)
@@ -162,6 +162,10 @@ class Runner:
             finally:
                 tx.end()
         self.acks.put(settled)
+
+    def _written(self, claim: Claim) -> None:
+        self.held.discard([claim])
+        self.acks.wrote(claim.queue)
 
     def give_up(self, run: Run) -> None:
         """Write the outcome of a run that does not end; what it still does counts for nothing."""

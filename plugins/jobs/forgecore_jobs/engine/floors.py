@@ -8,11 +8,15 @@ that were given back.
 
 import time
 from collections import Counter, deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from datetime import datetime
+from functools import partial
 from typing import Final, Literal
 
-from forgecore_jobs.engine.store import Level, Look, Store
+import psycopg
+
+from forgecore_jobs.engine.store import Level, Look, Store, say
 from forgecore_jobs.job import Claim
 from forgecore_jobs.limits import Limit
 
@@ -192,8 +196,9 @@ class Claimer:
         free = {queue: most for queue, most in wanted.items() if queue not in self._limits}
         found = self._claim_free(store, worker, free) if free else []
         for queue in wanted.keys() & self._limits.keys():
-            if self._rests.is_over(queue):
-                found += self._claim_limited(store, worker, queue, wanted[queue])
+            claim = partial(self._claim_limited, store, worker, queue, wanted[queue])
+            if self._rests.is_over(queue) and not _added(found, claim):
+                break
         return found
 
     def _claim_free(self, store: Store, worker: int, wanted: Mapping[str, int]) -> list[Claim]:
@@ -205,8 +210,14 @@ class Claimer:
             wanted = {
                 name: most - (len(first) if name == queue else 0) for name, most in wanted.items()
             }
+        _added(first, lambda: self._claim_in_reach(store, worker, wanted, behind))
+        return first
+
+    def _claim_in_reach(
+        self, store: Store, worker: int, wanted: Mapping[str, int], behind: AbstractSet[str]
+    ) -> list[Claim]:
         if self._floors.is_sweep_due(wanted):
-            return first + self._claim(store, worker, wanted, dict.fromkeys(wanted, "all"))
+            return self._claim(store, worker, wanted, dict.fromkeys(wanted, "all"))
         reach: dict[str, Reach] = {
             queue: "newest" if queue in behind else "recent" for queue in wanted
         }
@@ -214,8 +225,8 @@ class Claimer:
         if ended := behind - self._behind:
             taken = Counter(claim.queue for claim in found)
             rest = {queue: wanted[queue] - taken[queue] for queue in ended}
-            found += self._claim(store, worker, rest, dict.fromkeys(rest, "recent"))
-        return first + found
+            _added(found, lambda: self._claim(store, worker, rest, dict.fromkeys(rest, "recent")))
+        return found
 
     def _claim(
         self, store: Store, worker: int, wanted: Mapping[str, int], reach: Mapping[str, Reach]
@@ -260,3 +271,15 @@ class Claimer:
             floors=floors,
             priorities=order,
         )
+
+
+def _added(found: list[Claim], claim: Callable[[], list[Claim]]) -> bool:
+    """Add what another claim takes; False if it fails, and what was taken before is to run."""
+    try:
+        found += claim()
+    except psycopg.Error as error:
+        if not found:
+            raise
+        say("warning", "claims.failed", error=str(error).strip())
+        return False
+    return True

@@ -164,7 +164,7 @@ class Engine(Middleware):
                 claims.wake()
 
         if self._settings.limited:
-            self._acks.written = written
+            self._acks.freed = written
         claims.may_sleep = lambda: listener.is_heard
         if self._settings.listen:
             listener.start()

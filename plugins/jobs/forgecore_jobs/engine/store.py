@@ -37,7 +37,6 @@ LEASE: Final = timedelta(seconds=10)
 
 MOST_KILLS: Final = 3
 """A job whose worker died so often is given up: it is likely what kills them."""
-_LATER: Final = timedelta(seconds=1)
 _SUSPECT_KILLS: Final = 2
 """A job whose worker died so often runs with no other of its sort, as jobs_claim() has it."""
 
@@ -253,27 +252,23 @@ class Store:
                 self._doubtful = False
             self._doubtful = True
             rows = self._execute(statement, params)
-            self._doubtful = False
             # An update returns its rows in no particular order: priority, run_at, id.
             rows.sort(key=lambda row: (row[12], row[13], row[0]))
             claims = [Claim._make((*row, worker)) for row in rows]
-            self._held.add(claims)
             # Only who has failed can have let its sequence pass; its row says it for sure.
             passed = [one for one in claims if one.failures and PASSES in one.metadata]
             late = {one.id for one in passed if not self._is_its_turn(one)}
-            return [one for one in claims if one.id not in late] if late else claims
+            if late:
+                claims = [one for one in claims if one.id not in late]
+            # Not before: what is not held is given back if one of these statements fails.
+            self._held.add(claims)
+            self._doubtful = False
+        return claims
 
     def _is_its_turn(self, claim: Claim) -> bool:
         """Let a job that let its sequence pass come in again; False if it is to wait."""
         given = {"job": claim.id, "attempt": claim.attempt, "worker": claim.worker_id}
-        (is_in,) = self._execute(sql.ENTER, given)[0]
-        if is_in is None:
-            # Somebody's open transaction has the sequence: once more in a moment.
-            later = [Settled(claim=claim, outcome=Again(delay=_LATER))]
-            self._execute(sql.AGAIN, again_params(later))
-        if not is_in:
-            self._held.discard([claim])
-        return bool(is_in)
+        return bool(self._execute(sql.ENTER, given)[0][0])
 
     @property
     def is_asleep(self) -> bool:
@@ -336,6 +331,8 @@ class Store:
 
     def settle(self, batch: Sequence[Settled]) -> set[int]:
         """Write outcomes in one transaction; return the ids whose claim still held."""
+        # In one order for all: two batches that wait for each other's rows would never end.
+        batch = sorted(batch, key=lambda one: one.claim.id)
         finished = [one for one in batch if isinstance(one.outcome, Finished)]
         again = [one for one in batch if isinstance(one.outcome, Again)]
         back = [one.claim for one in batch if not isinstance(one.outcome, Finished | Again)]

@@ -79,6 +79,8 @@ class Ticks:
         self._looked = time.monotonic()
         more = False
         given = {"definitions": self._definitions}
+        # Who waits here, for a key or a sequence, rescues nobody meanwhile.
+        conn.execute("SET LOCAL lock_timeout = '1s'")
         for name, first, last_job, now in conn.execute(sql.DUE_PERIODIC, given).fetchall():
             try:
                 # What one entry cannot write stops no other.
@@ -86,6 +88,8 @@ class Ticks:
                     more |= self._fire_one(
                         conn, self._entries[name], _Due(first, now, last_job, missed)
                     )
+            except psycopg.errors.LockNotAvailable:
+                say("info", "periodic.waits", entry=name)
             except psycopg.OperationalError:
                 raise
             except Exception as error:  # noqa: BLE001 -- whatever the entry makes of it

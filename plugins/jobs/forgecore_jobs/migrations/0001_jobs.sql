@@ -74,7 +74,7 @@ CREATE TABLE forge.jobs_discarded_rest PARTITION OF forge.jobs_discarded DEFAULT
 CREATE TABLE forge.jobs_cancelled_rest PARTITION OF forge.jobs_cancelled DEFAULT;
 -- Ids finish nearly in order, so a few bytes for each range of pages find them.
 CREATE INDEX jobs_finished_id_idx ON forge.jobs_finished
-    USING brin (id int8_minmax_multi_ops) WITH (pages_per_range = 16);
+    USING brin (id int8_minmax_multi_ops) WITH (pages_per_range = 16, autosummarize = on);
 
 CREATE TABLE forge.job_errors (
     job_id bigint NOT NULL,
@@ -296,8 +296,10 @@ SET jit = off
 SET plan_cache_mode = force_generic_plan
 AS $$
 #variable_conflict use_column
+DECLARE
+    held_ids bigint[];
+    held_states text[];
 BEGIN
-    RETURN QUERY
     WITH outcome AS (
         SELECT *
         FROM unnest(ids, attempts, workers, states, errors, messages, tracebacks, outputs)
@@ -320,21 +322,24 @@ BEGIN
     ), heard AS (
         DELETE FROM forge.job_cancels USING gone
         WHERE job_cancels.job_id = gone.id AND gone.state = 'cancelled'
+    ), kept AS (
+        INSERT INTO forge.jobs_finished (
+            id, run_at, enqueued_at, started_at, tenant_id, timeout, attempt, failures, kills,
+            max_attempts, priority, state, kind, queue, args, metadata, backoff, output
+        )
+        SELECT
+            id, run_at, enqueued_at, started_at, tenant_id, timeout, attempt,
+            least(failures, 2000000000) + (error IS NOT NULL)::int, kills,
+            max_attempts, priority, state, kind, queue, args, metadata, backoff, output::jsonb
+        FROM gone
+        RETURNING id, state
     )
-    INSERT INTO forge.jobs_finished (
-        id, run_at, enqueued_at, started_at, tenant_id, timeout, attempt, failures, kills,
-        max_attempts, priority, state, kind, queue, args, metadata, backoff, output
-    )
-    SELECT
-        id, run_at, enqueued_at, started_at, tenant_id, timeout, attempt,
-        least(failures, 2000000000) + (error IS NOT NULL)::int, kills,
-        max_attempts, priority, state, kind, queue, args, metadata, backoff, output::jsonb
-    FROM gone
-    RETURNING id;
+    SELECT array_agg(kept.id), array_agg(kept.state) INTO held_ids, held_states FROM kept;
     -- A statement of its own: it sees who came to wait for them while the first was held up.
     IF EXISTS (SELECT FROM forge.job_waits) THEN
-        PERFORM forge.jobs_follow(ids, states);
+        PERFORM forge.jobs_follow(held_ids, held_states);
     END IF;
+    RETURN QUERY SELECT unnest(held_ids);
 END
 $$;
 

@@ -66,6 +66,12 @@ BEGIN
         END IF;
         IF period IS NOT NULL AND held.expires_at IS NOT NULL THEN
             PERFORM WHERE held.expires_at > clock_timestamp();
+        ELSIF EXISTS (
+            SELECT FROM forge.job_waits AS wait
+            WHERE wait.job_id = held.job_id AND wait.needs IN ('completed', 'failed')
+        ) THEN
+            -- It may never run: what it waits for may end otherwise.
+            PERFORM WHERE false;
         ELSIF until = 'finished' THEN
             PERFORM FROM forge.jobs AS job WHERE job.id = held.job_id;
         ELSIF cardinality(replaced) > 0 THEN

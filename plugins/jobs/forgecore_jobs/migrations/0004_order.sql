@@ -1,12 +1,13 @@
 -- Which job waits for which other one, and for what: that it `completed`, that it `failed`, that
 -- it `ended` in whatever way, or that its `turn` in a sequence is over. A row stands until the
 -- other job ends, that of a turn even if its own job was cancelled: who comes behind that one
--- waits for the same. `ended` is set where the waiting one could not be told at once.
+-- waits for the same. Where `ended` is set the waiting job is still to be told, by jobs_release();
+-- `unsure` is every new row: the other job may end before its transaction has committed.
 CREATE TABLE forge.job_waits (
     job_id bigint NOT NULL,
     on_id bigint NOT NULL,
     needs text NOT NULL CHECK (needs IN ('completed', 'failed', 'ended', 'turn')),
-    ended text,
+    ended text DEFAULT 'unsure',
     PRIMARY KEY (job_id, on_id, needs)
 ) WITH (
     autovacuum_vacuum_scale_factor = 0,
@@ -35,8 +36,6 @@ CREATE FUNCTION forge.jobs_place(
     parent bigint DEFAULT NULL
 ) RETURNS TABLE (id bigint, waits smallint)
 LANGUAGE plpgsql
-SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp
 SET enable_seqscan = off
 SET plan_cache_mode = force_generic_plan
 AS $$
@@ -76,6 +75,14 @@ BEGIN
         SELECT entry.job_id INTO last FROM forge.job_keys AS entry WHERE entry.key = name FOR UPDATE;
         CONTINUE WHEN NOT FOUND;  -- it was forgotten just now
         UPDATE forge.job_keys AS entry SET job_id = own WHERE entry.key = name;
+        IF last = own THEN
+            -- It comes back as the last one that it was, behind the same job.
+            UPDATE forge.job_waits AS wait SET ended = 'unsure'
+            WHERE wait.job_id = own AND wait.needs = 'turn';
+            count := count + (CASE WHEN FOUND THEN 1 ELSE 0 END);
+            EXIT;
+        END IF;
+        DELETE FROM forge.job_waits AS wait WHERE wait.job_id = own AND wait.needs = 'turn';
         IF forge.jobs_in_sequence(last) THEN
             INSERT INTO forge.job_waits (job_id, on_id, needs) VALUES (own, last, 'turn');
             count := count + 1;
@@ -93,11 +100,8 @@ COMMENT ON FUNCTION forge.jobs_place IS
 -- Tell the jobs that wait for these how they ended: they come nearer to their run, or are
 -- cancelled, or, if they were for a failure that did not come, are dropped. Nothing here waits
 -- for a lock: who is looked at by somebody's open transaction is told by jobs_release().
--- With the owner's rights: a commit that comes after the end of what it waits for does this too.
 CREATE FUNCTION forge.jobs_follow(ids bigint[], states text[]) RETURNS void
 LANGUAGE plpgsql
-SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp
 SET enable_seqscan = off
 SET enable_hashjoin = off
 SET enable_mergejoin = off
@@ -114,7 +118,7 @@ BEGIN
         LOOP
             -- Who waited for its turn itself leaves its place to those behind it.
             UPDATE forge.job_waits AS behind
-            SET on_id = before.on_id
+            SET on_id = before.on_id, ended = 'unsure'
             FROM forge.job_waits AS before
             WHERE behind.on_id = ANY (over_ids)
                 AND behind.needs = 'turn'
@@ -141,23 +145,30 @@ BEGIN
                     WHEN wait.needs = 'failed' AND over.state = 'discarded' THEN 'nearer'
                     WHEN wait.needs = 'failed' THEN 'dropped'
                     ELSE 'cancelled'
-                END AS what
+                END AS what,
+                had.id IS NOT NULL AS is_had,
+                EXISTS (SELECT FROM forge.jobs AS job WHERE job.id = wait.job_id) AS is_there
             FROM over
             JOIN forge.job_waits AS wait ON wait.on_id = over.id
+            LEFT JOIN LATERAL (
+                SELECT job.id
+                FROM forge.jobs AS job
+                WHERE job.id = wait.job_id
+                FOR UPDATE SKIP LOCKED
+            ) AS had ON true
             WHERE over.state <> 'passed' OR wait.needs = 'turn'
-        ), had AS MATERIALIZED (
-            SELECT job.id
-            FROM forge.jobs AS job
-            WHERE job.id IN (SELECT told.job_id FROM told)
-            ORDER BY job.id
-            FOR UPDATE SKIP LOCKED
         ), later AS (
             UPDATE forge.job_waits AS wait
             SET ended = told.state
             FROM told
             WHERE (wait.job_id, wait.on_id, wait.needs) = (told.job_id, told.on_id, told.needs)
-                AND NOT EXISTS (SELECT FROM had WHERE had.id = told.job_id)
-                AND EXISTS (SELECT FROM forge.jobs AS job WHERE job.id = told.job_id)
+                AND told.is_there
+                AND NOT told.is_had
+        ), unlinked AS (
+            DELETE FROM forge.job_waits AS wait
+            USING told
+            WHERE (wait.job_id, wait.on_id, wait.needs) = (told.job_id, told.on_id, told.needs)
+                AND (told.is_had OR NOT told.is_there)
         ), fate AS MATERIALIZED (
             SELECT
                 told.job_id AS id,
@@ -167,19 +178,14 @@ BEGIN
                 min(format('job %s was %s', told.on_id, told.state))
                     FILTER (WHERE told.what = 'cancelled') AS message
             FROM told
-            JOIN had ON had.id = told.job_id
+            WHERE told.is_had
             GROUP BY told.job_id
-        ), unlinked AS (
-            DELETE FROM forge.job_waits AS wait
-            USING told
-            WHERE (wait.job_id, wait.on_id, wait.needs) = (told.job_id, told.on_id, told.needs)
-                AND (
-                    EXISTS (SELECT FROM had WHERE had.id = told.job_id)
-                    OR NOT EXISTS (SELECT FROM forge.jobs AS job WHERE job.id = told.job_id)
-                )
         ), nearer AS (
             UPDATE forge.jobs AS job
-            SET waits = greatest(job.waits - fate.less, 0)
+            SET
+                waits = greatest(job.waits - fate.less, 0),
+                -- above what claims have gone past
+                run_at = greatest(job.run_at, clock_timestamp())
             FROM fate
             WHERE job.id = fate.id AND NOT fate.is_cancelled AND NOT fate.is_dropped
             RETURNING job.waits
@@ -223,35 +229,50 @@ BEGIN
 END
 $$;
 
--- Who began to wait while the other one ended would wait for ever: looked at once more where
--- the transaction commits, and held against the other's end until it has.
+-- Who began to wait while the other one ended is told where its transaction commits, if that
+-- can be seen by then and this role may; otherwise by jobs_release(). It waits for no lock, and
+-- holds none.
 CREATE FUNCTION forge.jobs_wait_check() RETURNS trigger
 LANGUAGE plpgsql
-SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp
 SET enable_seqscan = off
 AS $$
 DECLARE
     other smallint;
 BEGIN
-    SELECT job.waits INTO other FROM forge.jobs AS job WHERE job.id = NEW.on_id FOR KEY SHARE;
+    PERFORM FROM forge.job_waits AS wait
+    WHERE wait.job_id = NEW.job_id AND wait.on_id = NEW.on_id AND wait.needs = NEW.needs;
     IF NOT FOUND THEN
-        PERFORM forge.jobs_follow(
-            ARRAY[NEW.on_id],
-            ARRAY[coalesce(
-                (SELECT job.state FROM forge.jobs_finished AS job WHERE job.id = NEW.on_id LIMIT 1),
-                'dropped'
-            )]
-        );
+        RETURN NULL;
+    END IF;
+    SELECT job.waits INTO other FROM forge.jobs AS job WHERE job.id = NEW.on_id;
+    IF NOT FOUND THEN
+        PERFORM forge.jobs_follow(ARRAY[NEW.on_id], ARRAY[forge.jobs_state(NEW.on_id)]);
     ELSIF NEW.needs = 'turn' AND other = -1 THEN
         PERFORM forge.jobs_follow(ARRAY[NEW.on_id], ARRAY['passed']);
     END IF;
+    RETURN NULL;
+EXCEPTION WHEN insufficient_privilege THEN
     RETURN NULL;
 END
 $$;
 CREATE CONSTRAINT TRIGGER job_waits_check AFTER INSERT OR UPDATE OF on_id ON forge.job_waits
     DEFERRABLE INITIALLY DEFERRED
     FOR EACH ROW EXECUTE FUNCTION forge.jobs_wait_check();
+
+-- How a job that is not live any more has ended; `dropped` if nothing is known of it.
+CREATE FUNCTION forge.jobs_state(own bigint) RETURNS text
+LANGUAGE sql STABLE
+AS $$
+    SELECT coalesce(
+        (
+            SELECT job.state FROM forge.jobs_finished AS job
+            WHERE job.id = own
+            ORDER BY job.finished_at DESC
+            LIMIT 1
+        ),
+        'dropped'
+    )
+$$;
 
 -- Tell the jobs that could not be told when what they wait for ended; with `is_thorough` those
 -- as well whose other job went in a way that nobody saw. Return how many were looked at.
@@ -267,46 +288,55 @@ BEGIN
         DELETE FROM forge.job_waits AS wait
         WHERE wait.needs <> 'turn'
             AND NOT EXISTS (SELECT FROM forge.jobs AS job WHERE job.id = wait.job_id);
-        SELECT array_agg(lost.on_id), array_agg(lost.state)
-        INTO ids, states
-        FROM (
-            SELECT
-                wait.on_id,
-                coalesce(
-                    (
-                        SELECT job.state FROM forge.jobs_finished AS job
-                        WHERE job.id = wait.on_id
-                        LIMIT 1
-                    ),
-                    'dropped'
-                ) AS state
-            FROM forge.job_waits AS wait
-            WHERE wait.ended IS NULL
-                AND NOT EXISTS (SELECT FROM forge.jobs AS job WHERE job.id = wait.on_id)
-            GROUP BY wait.on_id
-            LIMIT 10000
-        ) AS lost;
     ELSE
-        SELECT array_agg(late.on_id), array_agg(late.ended)
-        INTO ids, states
-        FROM (
-            SELECT DISTINCT wait.on_id, wait.ended
-            FROM forge.job_waits AS wait
-            WHERE wait.ended IS NOT NULL
-            LIMIT 10000
-        ) AS late;
+        -- From here on the other job's end sees the row: whoever ends it waits for this lock.
+        WITH seen AS MATERIALIZED (
+            SELECT wait.job_id, wait.on_id, wait.needs
+            FROM (
+                SELECT * FROM forge.job_waits AS wait WHERE wait.ended = 'unsure' LIMIT 10000
+            ) AS wait
+            CROSS JOIN LATERAL (
+                SELECT FROM forge.jobs AS job
+                WHERE job.id = wait.on_id AND (job.waits >= 0 OR wait.needs <> 'turn')
+                FOR SHARE SKIP LOCKED
+            ) AS job
+        )
+        UPDATE forge.job_waits AS wait
+        SET ended = NULL
+        FROM seen
+        WHERE (wait.job_id, wait.on_id, wait.needs) = (seen.job_id, seen.on_id, seen.needs);
     END IF;
+    SELECT array_agg(late.on_id), array_agg(late.state)
+    INTO ids, states
+    FROM (
+        SELECT DISTINCT ON (wait.on_id)
+            wait.on_id,
+            CASE
+                WHEN job.waits = -1 THEN 'passed'
+                WHEN job.id IS NULL AND (wait.ended IS NULL OR wait.ended = 'unsure')
+                THEN forge.jobs_state(wait.on_id)
+                ELSE wait.ended
+            END AS state
+        FROM forge.job_waits AS wait
+        LEFT JOIN forge.jobs AS job ON job.id = wait.on_id
+        WHERE (wait.ended IS NOT NULL OR is_thorough)
+            -- of those that still run, only a failed one has something to tell
+            AND (job.id IS NULL OR (job.waits = -1 AND wait.needs = 'turn'))
+        ORDER BY wait.on_id
+        LIMIT 10000
+    ) AS late;
     PERFORM forge.jobs_follow(ids, states);
     RETURN coalesce(cardinality(ids), 0);
 END
 $$;
 
--- A job that failed and let its sequence pass comes in again at the end of it, if somebody is
--- there: false, and it waits. Null if the sequence is somebody's open transaction's just now.
+-- A job that failed and let its sequence pass comes in again at the end of it. False: somebody
+-- is there, and it waits for that one; or the sequence is somebody's open transaction's just
+-- now, and it is given back for a second.
 CREATE FUNCTION forge.jobs_enter(own bigint, attempts integer, worker bigint) RETURNS boolean
 LANGUAGE plpgsql
 SET enable_seqscan = off
-SET lock_timeout = '100ms'
+SET lock_timeout = '50ms'
 AS $$
 DECLARE
     name text;
@@ -318,8 +348,21 @@ BEGIN
     IF name IS NULL THEN
         RETURN true;
     END IF;
-    INSERT INTO forge.job_keys AS entry (key, job_id) VALUES (name, own) ON CONFLICT DO NOTHING;
-    SELECT entry.job_id INTO last FROM forge.job_keys AS entry WHERE entry.key = name FOR UPDATE;
+    SELECT entry.job_id INTO last
+    FROM forge.job_keys AS entry
+    WHERE entry.key = name
+    FOR UPDATE SKIP LOCKED;
+    IF last IS NULL THEN
+        IF EXISTS (SELECT FROM forge.job_keys AS entry WHERE entry.key = name) THEN
+            RAISE lock_not_available;
+        END IF;
+        -- It waits for somebody who writes the same key just now, but not for long.
+        INSERT INTO forge.job_keys AS entry (key, job_id) VALUES (name, own)
+        ON CONFLICT (key) DO NOTHING;
+        IF NOT FOUND THEN
+            RAISE lock_not_available;
+        END IF;
+    END IF;
     UPDATE forge.job_keys AS entry SET job_id = own WHERE entry.key = name AND entry.job_id <> own;
     IF last <> own AND forge.jobs_in_sequence(last) THEN
         UPDATE forge.jobs AS job
@@ -333,7 +376,10 @@ BEGIN
     WHERE job.id = own AND job.attempt = attempts AND job.worker_id = worker;
     RETURN true;
 EXCEPTION WHEN lock_not_available THEN
-    RETURN NULL;
+    UPDATE forge.jobs AS job
+    SET worker_id = NULL, started_at = NULL, run_at = clock_timestamp() + interval '1 second'
+    WHERE job.id = own AND job.attempt = attempts AND job.worker_id = worker;
+    RETURN false;
 END
 $$;
 
@@ -350,15 +396,34 @@ CREATE FUNCTION forge.enqueue(
     sequence text DEFAULT NULL,
     after bigint[] DEFAULT '{}'
 ) RETURNS bigint
-LANGUAGE sql
+LANGUAGE plpgsql
 AS $$
-    INSERT INTO forge.jobs (
-        id, kind, args, queue, run_at, priority, max_attempts, tenant_id, metadata, waits
-    )
-    SELECT
-        place.id, $1, $2, $3, $4, $5::smallint, $6, $7,
-        $8 || jsonb_strip_nulls(jsonb_build_object('sequence', $9)), place.waits
-    FROM forge.jobs_place(sequence => $9, after => $10) AS place
-    RETURNING id
+#variable_conflict use_column
+DECLARE
+    own bigint;
+BEGIN
+    IF $9 IS NULL AND cardinality($10) = 0 THEN
+        INSERT INTO forge.jobs (
+            kind, args, queue, run_at, priority, max_attempts, tenant_id, metadata
+        )
+        VALUES ($1, $2, $3, $4, $5::smallint, $6, $7, $8)
+        RETURNING id INTO own;
+    ELSE
+        INSERT INTO forge.jobs (
+            id, kind, args, queue, run_at, priority, max_attempts, tenant_id, metadata, waits
+        )
+        SELECT
+            place.id, $1, $2, $3, $4, $5::smallint, $6, $7,
+            $8 || jsonb_strip_nulls(
+                jsonb_build_object(
+                    'sequence', $9, 'after', nullif(array_to_string($10, ','), '')
+                )
+            ),
+            place.waits
+        FROM forge.jobs_place(sequence => $9, after => $10) AS place
+        RETURNING id INTO own;
+    END IF;
+    RETURN own;
+END
 $$;
 COMMENT ON FUNCTION forge.enqueue IS 'Write a job in the caller''s transaction; return its id.';
