@@ -830,3 +830,36 @@ def test_an_outcome_of_a_lost_claim_is_refused(shop, outcome):
     assert shop.state(job) == ("completed", 2, 0, [])
     for store in stores:
         store.close()
+
+
+SIGNALLED = """
+import os, signal, threading, time
+from forgecore_jobs.engine.flag import Flag
+
+flag, count = Flag(), 0
+
+def handle(number, frame):
+    global count
+    count += 1
+    flag.set()
+
+signal.signal(signal.SIGTERM, handle)
+end = time.monotonic() + 3
+
+def shoot():
+    while time.monotonic() < end:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+threading.Thread(target=shoot, daemon=True).start()
+while time.monotonic() < end:
+    flag.wait(0.0001)
+    flag._is_set = False  # so that it waits again
+print(count)
+"""
+
+
+def test_a_signal_in_the_middle_of_a_wait_holds_nothing_up(shop):
+    done = shop.python(SIGNALLED, timeout=20)
+
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 100

@@ -9,6 +9,7 @@ import time
 from types import FrameType
 from typing import Final
 
+from forgecore_jobs.engine.flag import Flag
 from forgecore_jobs.engine.store import say
 
 PARENT: Final = "FORGE_JOBS_PARENT"
@@ -20,7 +21,7 @@ _LOOK_S: Final = 0.2
 
 def run_processes(count: int) -> int:
     """Run `count` workers until SIGTERM or SIGINT; return the exit status of the worst."""
-    stopping = threading.Event()
+    stopping = Flag()
     children: list[subprocess.Popen[bytes]] = []
 
     def stop(number: int, _frame: FrameType | None) -> None:

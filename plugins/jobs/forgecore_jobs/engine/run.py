@@ -26,6 +26,7 @@ from forgecore_jobs.engine.broker import PostgresBroker, message_of
 from forgecore_jobs.engine.claims import ClaimLoop
 from forgecore_jobs.engine.discover import find_workers
 from forgecore_jobs.engine.execute import Runner
+from forgecore_jobs.engine.flag import Flag, Waited
 from forgecore_jobs.engine.lease import Calls, Chores, Lease
 from forgecore_jobs.engine.logs import configure_logs
 from forgecore_jobs.engine.loop import EventLoop
@@ -140,7 +141,7 @@ class Engine(Middleware):
             if not is_there:
                 log.warning("tenants.no_index", hint="see `forgecore jobs doctor`")
 
-    def work(self, stopping: threading.Event) -> None:
+    def work(self, stopping: Waited) -> None:
         """Run jobs in threads and event loop of the process's own until `stopping` is set."""
         self.broker.emit_after("process_boot")
         slots = Slots(self._settings.limits)
@@ -198,7 +199,7 @@ class Engine(Middleware):
                 time.sleep(_FLUSHED_S)
         return ran
 
-    def finish(self, hurry: threading.Event) -> bool:
+    def finish(self, hurry: Waited) -> bool:
         """Let what runs end within the grace, give the rest back; False if a thread still runs.
 
         `hurry` ends the grace.
@@ -341,7 +342,7 @@ def work(engine: Engine) -> None:
     A second signal ends the grace. NotMigratedError and DatabaseUnavailableError come before
     anything runs.
     """
-    stopping, hurry = threading.Event(), threading.Event()
+    stopping, hurry = Flag(), Flag()
 
     def stop(_number: int, _frame: FrameType | None) -> None:
         if stopping.is_set():
