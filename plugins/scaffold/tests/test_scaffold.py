@@ -130,3 +130,77 @@ def test_fresh_stubs_pass_the_checkers(shop):
             cwd=shop.folder, env=shop.environ, capture_output=True, text=True, check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stdout + done.stderr
+
+
+# --- --merge
+
+
+THIRD = SCHEMA + '[[hooks.after_delete]]\nkind = "forget_product"\n'
+
+
+def edited(shop):
+    """Scaffold, and fill a stub."""
+    shop.ok("scaffold")
+    text = shop.read(JOBS)
+    shop.write(JOBS, text.replace('    """Run after', '    print("mine")\n    """Run after', 1))
+
+
+def test_a_new_kind_comes_into_a_file_that_was_changed(shop):
+    edited(shop)
+    shop.write("schema/product.toml", THIRD)
+    assert "kind forget_product has no worker" in shop.run("build").stderr
+    done = shop.run("scaffold", "--merge")
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"merged {JOBS}" in done.stdout
+    text = shop.read(JOBS)
+    assert 'print("mine")' in text
+    assert "def forget_product(" in text
+    assert "no worker" not in shop.run("build").stderr
+    assert f"nothing new for {JOBS}" in shop.ok("scaffold", "--merge")
+    assert shop.read(JOBS) == text
+
+
+def test_where_both_changed_somebody_must_end_it(shop):
+    shop.ok("scaffold")
+    text = shop.read(JOBS)
+    line = next(one for one in text.splitlines() if one.startswith("from shop.gen"))
+    shop.write(JOBS, text.replace(line, line + "  # noqa"))
+    shop.write("schema/product.toml", THIRD)
+    shop.run("build")
+    done = shop.run("scaffold", "--merge")
+
+    assert done.returncode == 1
+    assert f"conflict in {JOBS}: end it by hand" in done.stdout
+    text = shop.read(JOBS)
+    assert "<<<<<<< yours" in text
+    assert "||||||| pristine" in text
+    assert ">>>>>>> fresh" in text
+    again = shop.run("scaffold", "--merge")
+    assert again.returncode == 1
+    assert shop.read(JOBS) == text
+
+    kept = text.split("=======\n")[1].split(">>>>>>>")[0]
+    head, _, rest = text.partition("<<<<<<<")
+    shop.write(JOBS, head + kept + rest.partition(">>>>>>> fresh\n")[2])
+    assert f"nothing new for {JOBS}" in shop.ok("scaffold", "--merge")
+
+
+def test_what_nobody_remembers_is_not_merged(shop):
+    import shutil
+
+    edited(shop)
+    shutil.rmtree(shop.folder / ".scaffolded")
+    shop.write("schema/product.toml", THIRD)
+    shop.run("build")
+    before = shop.read(JOBS)
+    done = shop.run("scaffold", "--merge", "--json")
+
+    assert done.returncode == 1
+    assert {"path": JOBS, "state": "unknown"} in json.loads(done.stdout)
+    assert shop.read(JOBS) == before
+
+
+def test_a_file_that_is_missing_is_written_by_a_merge(shop):
+    assert f"wrote {JOBS}" in shop.ok("scaffold", "--merge")
+    assert shop.run("scaffold", "--merge", "--force").returncode == 2
