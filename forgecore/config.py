@@ -41,12 +41,14 @@ class Config:
             raise KeyError(cls)
         return value
 
-    def span(self, cls: type, *path: str | int) -> Span | None:
+    def span(self, cls: type, *path: str | int, of_key: bool = False) -> Span | None:
         """Return where a key of a section, or a key or item below it, was written."""
         if self.document is None:
             return None
         whole = (self.names[cls], *path)
         is_there = whole in self.document.values or whole in self.document.keys
+        if is_there and of_key:
+            return self.document.key_span(whole)
         return _place(self.document, whole) if is_there else None
 
 

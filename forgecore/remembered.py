@@ -74,7 +74,7 @@ def remembered_commands(project: Path) -> Mapping[str, str] | None:
 def _inputs_of_build(project: Path, known: Mapping[str, Any]) -> str:
     package = Path(known["package"])
     parts = [
-        *_of_installation(known["folders"]),
+        *_of_installation(project, known["folders"]),
         *_of_environment(),
         *_of_schema(project),
         *_contents([project / "forge.lock"]),
@@ -86,16 +86,16 @@ def _inputs_of_build(project: Path, known: Mapping[str, Any]) -> str:
 
 
 def _inputs_of_commands(project: Path, folders: Iterable[str]) -> str:
-    parts = [*_of_installation(folders), *_contents([project / "forge.toml"])]
+    parts = [*_of_installation(project, folders), *_contents([project / "forge.toml"])]
     return _digest([str(project), *parts])
 
 
-def _of_installation(folders: Iterable[str]) -> Iterator[str]:
+def _of_installation(project: Path, folders: Iterable[str]) -> Iterator[str]:
     yield sys.version
-    for entry in sys.path:
-        # What is installed, upgraded or removed changes the folder that it stands in.
-        if "site-packages" in entry or "dist-packages" in entry:
-            yield f"{entry} {_changed(Path(entry))}"
+    # The first is where the command stands; what is installed, upgraded or removed changes the
+    # folder that it stands in.
+    for entry in sys.path[1:]:
+        yield f"{entry} {_changed(Path(entry)) if entry != str(project) else 0}"
     for folder in (str(_OWN), *folders):
         yield from _stats(Path(folder))
 

@@ -59,6 +59,14 @@ def test_a_new_plugin_installs_and_passes_its_own_test(site, tmp_path, name):
         site.run("-m", "mypy", "--strict", f"forgecore_{name}", "tests", cwd=package)
 
 
+def test_a_name_that_is_taken_is_told(build, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("data", "jobs"):
+        status, _, errors = build("plugin", "new", name)
+        assert status == 1
+        assert f"there is a plugin `{name}` already" in errors
+
+
 @pytest.mark.parametrize("name", ["1st", "Audit", ""])
 def test_a_name_that_cannot_be_one_writes_nothing(build, tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)

@@ -27,7 +27,7 @@ timeout = "30s"
 """
 
 
-@pytest.mark.parametrize("plugins", [None, ""])
+@pytest.mark.parametrize("plugins", [None, "", "jobs"])
 def test_a_first_project_builds_migrates_and_passes_its_own_test(project, server, plugins):
     import uuid
 
@@ -38,11 +38,12 @@ def test_a_first_project_builds_migrates_and_passes_its_own_test(project, server
     done = project.run("init", "first", *options, env=env)
     assert done.returncode == 0, done.stderr
     steps = [line.strip() for line in done.stdout.partition("next:\n")[2].splitlines()]
+    assert steps[0] == "cd first"
     assert ("forgecore scaffold" in steps) == (plugins is None)
     first = project.folder / "first"
     environ = {**project.environ, **env, "FORGE_PROJECT_DIR": str(first), "PYTHONPATH": str(first)}
     for step in steps:
-        if step == "forgecore jobs work":
+        if step in {"forgecore jobs work", "cd first"}:
             continue
         words = step.split()
         words[:1] = (
@@ -53,6 +54,11 @@ def test_a_first_project_builds_migrates_and_passes_its_own_test(project, server
         )
         assert ran.returncode == 0, ran.stdout + ran.stderr
     assert " passed" in ran.stdout
+    # What a test writes is not left in the project's database.
+    import psycopg
+
+    with psycopg.connect(project.url) as sql:
+        assert sql.execute("SELECT count(*) FROM notes").fetchone() == (0,)
     ruff = str(Path(sys.executable).parent / "ruff")
     for arguments in (["check", "--select", "E,F,I,UP,B"], ["format", "--check"]):
         ran = subprocess.run(
@@ -108,6 +114,7 @@ def test_who_makes_a_file(built, build):
     built.write("shop/gen/models/product.py", "x = 1\n")
     _, out, _ = build("why", "shop/gen/models/product.py", "--json")
     assert json.loads(out)["state"] == "edited: it was changed by hand"
+    assert build("why", "gen/models/product.py", "--json")[1] == out
     _, out, _ = build("why", "shop/resources/product/jobs.py")
     assert ": scaffolded, yours" in out
 
@@ -265,6 +272,23 @@ def test_bad_variables_are_told_where_there_is_nothing_to_do(built, build, monke
     status, _, errors = build()
     assert status == 1
     assert "FORGE_JOBS_MAX_ATTEMPTS" in errors
+
+
+def test_a_plugin_that_is_gone_is_missed_at_once(built):
+    site = built.folder / "site"
+    info = site / "forgecore_gone-1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: forgecore-gone\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[forgecore]\ngone = forgecore_gone\n")
+    (site / "forgecore_gone.py").write_text("")
+    built.write("forge.toml", '[project]\nname = "shop"\nplugins = ["jobs", "gone"]\n')
+    there = {"PYTHONPATH": f"{built.environ['PYTHONPATH']}:{site}"}
+    for _ in range(2):
+        assert "nothing to do" in built.ok("build", env=there)
+    done = built.run("build")
+
+    assert done.returncode == 1
+    assert "plugin `gone` is not installed" in done.stderr
 
 
 def test_a_damaged_memory_is_no_reason_to_fail(built, build, counted):

@@ -43,6 +43,9 @@ class Commands(click.Group):
         helps = {**_plugin_helps(), **CORE_COMMANDS}
         with formatter.section("Commands"):
             formatter.write_dl(sorted(helps.items()))
+        if find_project() is None:
+            formatter.write_paragraph()
+            formatter.write_text("In a project, its plugins' commands are here as well.")
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Return a command of the core, or of a plugin."""

@@ -1,5 +1,6 @@
 """`forgecore init`: a project that builds, migrates, runs and passes its own test."""
 
+import re
 import sys
 from pathlib import Path
 from typing import Final
@@ -31,6 +32,8 @@ body  = { type = "string", default = "" }
 _TEST: Final = """\
 \"\"\"A note is written and read; a title that is too long is refused.\"\"\"
 
+from contextlib import suppress
+
 import pytest
 from forgecore.runtime import ValidationError, connect
 
@@ -38,11 +41,16 @@ from {name}.gen.actions.note import NoteActions
 from {name}.gen.models.note import NoteCreate
 
 
-def test_a_note_is_written_and_read() -> None:
-    with connect() as db:
-        note = NoteActions(db).create(NoteCreate(title="First"))
+class Undo(Exception):
+    \"\"\"What a test writes is rolled back.\"\"\"
 
-        assert NoteActions(db).get(note.id) == note
+
+def test_a_note_is_written_and_read() -> None:
+    with connect() as db, suppress(Undo), db.transaction() as tx:
+        note = NoteActions(tx).create(NoteCreate(title="First"))
+
+        assert NoteActions(tx).get(note.id) == note
+        raise Undo
 
 
 def test_a_title_has_its_limit() -> None:
@@ -74,7 +82,8 @@ def init(folder: Path, name: str | None, plugins: str | None) -> None:
         raise BuildError([Diagnostic("bad-path", None, text)])
     available = sorted(installed())
     is_asked = sys.stdin.isatty() and sys.stdout.isatty()
-    name = name or _asked("The project's name", snake(folder.name) or "app", ask=is_asked)
+    likely = re.sub(r"[^a-z0-9]+", "_", snake(folder.name)).strip("_") or "app"
+    name = name or _asked("The project's name", likely, ask=is_asked)
     if fault := fault_of_snake(name):
         raise BuildError([Diagnostic("bad-name", None, f"the name `{name}` {fault}")])
     given = plugins if plugins is not None else _asked("Plugins", ",".join(available), ask=is_asked)
@@ -89,7 +98,8 @@ def init(folder: Path, name: str | None, plugins: str | None) -> None:
     given_by = [answer.value for answer in starts]
     for path, text in _files(name, wanted, given_by).items():
         _write(folder, path, text)
-    steps = ["forgecore build", *(step for start in given_by for step in start.after_build)]
+    where = [] if folder == Path.cwd() else [f"cd {_relative(folder)}"]
+    steps = [*where, "forgecore build", *(step for start in given_by for step in start.after_build)]
     steps += ["forgecore migrate up", "forgecore migrate diff", "forgecore migrate up"]
     steps += ["python -m pytest", *(step for start in given_by for step in start.at_last)]
     click.echo("next:\n" + "\n".join(f"  {step}" for step in steps))
@@ -107,6 +117,10 @@ def _files(name: str, plugins: list[str], starts: list[Start]) -> dict[str, str]
         ".gitignore": _IGNORED,
         ".gitattributes": _ATTRIBUTES.format(name=name),
     }
+
+
+def _relative(folder: Path) -> str:
+    return str(folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder)
 
 
 def _asked(question: str, default: str, *, ask: bool) -> str:

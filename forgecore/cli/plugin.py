@@ -8,8 +8,10 @@ import click
 
 from forgecore import __version__
 from forgecore.build import BuildError
+from forgecore.cli.project import builtin
 from forgecore.diagnostics import Diagnostic
 from forgecore.names import fault_of_snake, pascal, words
+from forgecore.plugin.host import installed
 
 _FILES: Final = {
     "pyproject.toml": "pyproject.toml",
@@ -42,6 +44,9 @@ def new(name: str, folder: Path | None) -> None:
     """
     if fault := fault_of_snake(name):
         raise BuildError([Diagnostic("bad-name", None, f"the name `{name}` {fault}")])
+    if name in {*installed(), *(one.name for one in builtin())}:
+        text = f"there is a plugin `{name}` already"
+        raise BuildError([Diagnostic("duplicate", None, text)])
     target = folder or Path(f"forgecore-{name.replace('_', '-')}")
     if target.exists() and any(target.iterdir()):
         text = f"{target} is there already, and not empty"

@@ -40,7 +40,7 @@ def why(file: Path, as_json: bool) -> None:
 def _shown(output: Output, file: Path) -> str:
     """Return the path as the lock has it, of one below the working folder or the project."""
     project = output.tree.project.resolve()
-    for base in (Path.cwd(), project):
+    for base in (Path.cwd(), project, output.tree.package.resolve()):
         whole = (base / file).resolve()
         if whole.is_relative_to(project) and whole.exists():
             return whole.relative_to(project).as_posix()

@@ -69,9 +69,12 @@ class SchemaContext:
         """Return the section of forge.toml that was declared with `cls`."""
         return self.settings.section(cls)
 
-    def config_span(self, cls: type, *path: str | int) -> Span | None:
-        """Return where a key of the section of `cls`, or a key or item below it, was written."""
-        return self.settings.span(cls, *path)
+    def config_span(self, cls: type, *path: str | int, of_key: bool = False) -> Span | None:
+        """Return where the value of a key of the section of `cls`, or below it, was written.
+
+        `of_key`: where the key itself stands.
+        """
+        return self.settings.span(cls, *path, of_key=of_key)
 
     def is_whole(self, cls: type) -> bool:
         """Return whether the section of `cls` could be read as it was written.

@@ -1,5 +1,6 @@
 """Artefacts -> Plan: every file with one owner, every slot's fragments in order."""
 
+import ast
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
@@ -52,6 +53,7 @@ def plan(
         *_unknown_slots(files, fragments),
         *_doubtful_conditions(fragments),
         *_hidden_parameters(fragments, attributes),
+        *_unreadable_parameters(fragments),
     ]
     by_place: dict[tuple[str, str | None], list[Answer[Fragment]]] = {}
     for answer in _counted(files, fragments):
@@ -153,6 +155,16 @@ def _hidden_parameters(
             for name in sorted(set(answer.value.params) & set(attributes.get(resource, ()))):
                 text = f"{answer.plugin.label}: its parameter `{name}` would hide {resource}'s own"
                 yield Diagnostic("bad-fragment", None, text)
+
+
+def _unreadable_parameters(fragments: Iterable[Answer[Fragment]]) -> Iterator[Diagnostic]:
+    for answer in fragments:
+        for name, text in answer.value.params.items():
+            try:
+                ast.parse(text, mode="eval")
+            except (SyntaxError, ValueError) as error:
+                said = f"its parameter `{name}` is no Python expression: {text} ({error})"
+                yield Diagnostic("bad-fragment", None, f"{answer.plugin.label}: {said}")
 
 
 def _counted(

@@ -124,9 +124,8 @@ def _check_arms(answer: Answer[Fragment], text: str) -> None:
     for arm in _split_arms(text, template):
         match = _ARM.match(arm)
         if match is None or not _is_one_group(arm[match.end() - 1 :]):
-            raise TemplateError(
-                f"{template}: an arm is written `name AS (...)`: {arm[:60].strip()}"
-            )
+            shown = arm.strip()[:60] or "nothing, behind a comma"
+            raise TemplateError(f"{template}: an arm is written `name AS (...)`: {shown}")
         if match[1] != name and not match[1].startswith(f"{name}_"):
             raise TemplateError(
                 f"{template}: the arm `{match[1]}` must be called `{name}`, or begin with `{name}_`"

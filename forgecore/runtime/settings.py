@@ -63,7 +63,7 @@ class Problem:
 def parse_duration(text: str) -> timedelta:
     """Return the time that `text` says, such as 30s, 5m or 2h; ValueError if it says none."""
     if not (match := _DURATION.fullmatch(text.strip())):
-        raise ValueError('a duration is written like "30s", "5m" or "2h"')
+        raise ValueError('must be a duration, such as "30s", "5m" or "2h"')
     try:
         return timedelta(seconds=float(match[1]) * _UNITS[match[2]])
     except OverflowError:

@@ -194,6 +194,7 @@ def test_fragments_stand_in_the_declared_order(install):
         ("actions.create.ctes", "other AS (SELECT 1)\n", "the arm `other` must be called `bad`"),
         ("actions.create.ctes", "SELECT 1\n", "an arm is written `name AS (...)`"),
         ("actions.create.ctes", "bad AS (SELECT 1\n", "leaves a parenthesis or quote open"),
+        ("actions.create.ctes", "bad AS (SELECT 1),\n", "nothing, behind a comma"),
         ("actions.create.ctes", "bad AS (SELECT 1) WHERE 1\n", "an arm is written `name AS (...)`"),
         ("actions.create.ctes", "bad AS (SELECT 1) -- c\n", "a comment at the fragment's end"),
         ("actions.create.ctes", "bad AS (\nSELECT 5 % 2)\n", "line 2 of the fragment has a `%`"),
@@ -222,6 +223,22 @@ def test_a_parameter_that_hides_a_field_is_an_error(install):
     )
 
     assert "its parameter `title` would hide Product's own" in failed(install, "bad")
+
+
+def test_a_parameter_that_is_no_expression_is_named_with_its_plugin(install):
+    install(
+        "bad",
+        """
+        @hookimpl
+        def forgecore_fragments(ctx):
+            yield Fragment(slot="actions.create.ctes", template="PACKAGE:x.mako", params={"x": "f("})
+        """,
+        {"x.mako": "bad AS (SELECT 1)\n"},
+    )
+
+    told = failed(install, "bad")
+
+    assert "plugin `bad` (forgecore-bad 1.2.3): its parameter `x` is no Python expression" in told
 
 
 def test_quotes_and_comments_of_an_arm_are_not_read_as_sql(install):

@@ -144,7 +144,7 @@ def unserved_entries(ctx: CheckContext, settings: JobsSettings) -> Iterator[Diag
         for queue, key in named:
             if queue not in queues:
                 text = f"queue `{queue}` of `{name}` is not in [jobs.queues]"
-                span = ctx.config_span(JobsSettings, name, key)
+                span = ctx.config_span(JobsSettings, name, key, of_key=isinstance(key, str))
                 yield Diagnostic("jobs/unknown-queue", span, text, near(queue, queues))
 
 
@@ -170,7 +170,7 @@ def missing_workers(ctx: CheckContext, hooks: Sequence[Declared]) -> Iterator[Di
         if one.args in known:
             continue
         path = f"resources/{one.resource.snake}/jobs.py"
-        if not (ctx.folder / path).is_file():
+        if not (ctx.folder / path).is_file() and "scaffold" in ctx.plugins:
             text = f"kind {one.hook.kind} has no worker: forgecore scaffold {one.resource.snake}"
         else:
             text = f"kind {one.hook.kind} has no worker; add to {path}:\n{_lines(ctx, one)}"

@@ -114,7 +114,7 @@ def forgecore_graph(ctx: GraphContext) -> Iterable[Edge]:
 @hookimpl
 def forgecore_init(ctx: InitContext) -> Iterable[Start]:
     """Give a hook, its queue and a test of it."""
-    return (start(ctx.name),)
+    return (start(ctx.name, ctx.plugins),)
 
 
 @hookimpl
