@@ -833,24 +833,29 @@ def test_an_outcome_of_a_lost_claim_is_refused(shop, outcome):
 
 
 SIGNALLED = """
-import signal, time
+import signal, sys, threading
+from forgecore_jobs.engine import flag as module
 from forgecore_jobs.engine.flag import Flag
 
-flag, count = Flag(), 0
+flag, lines = Flag(), set()
 
-def handle(number, frame):
-    global count
-    count += 1
-    flag.set()
+def at_each_line(frame, event, _):
+    if frame.f_code.co_filename in {module.__file__, threading.__file__}:
+        if event == "line" and frame.f_code.co_name == "wait" and not flag.is_set():
+            lines.add(frame.f_lineno)
+            if frame.f_lineno == wanted:
+                signal.raise_signal(signal.SIGTERM)
+        return at_each_line
 
-signal.signal(signal.SIGALRM, handle)
-signal.setitimer(signal.ITIMER_REAL, 0.0001, 0.0003)
-end = time.monotonic() + 3
-while time.monotonic() < end:
-    flag.wait(0.00001)
-    flag._is_set = False  # so that it waits again
-signal.setitimer(signal.ITIMER_REAL, 0)
-print(count)
+signal.signal(signal.SIGTERM, lambda number, frame: flag.set())
+wanted, told = 0, []
+sys.settrace(at_each_line)
+flag.wait(0.01)
+for wanted in sorted(lines):
+    flag = Flag()
+    told.append(flag.wait(5))
+sys.settrace(None)
+print(len(told), all(told))
 """
 
 
@@ -858,4 +863,6 @@ def test_a_signal_in_the_middle_of_a_wait_holds_nothing_up(shop):
     done = shop.python(SIGNALLED, timeout=20)
 
     assert done.returncode == 0, done.stderr
-    assert int(done.stdout) > 100
+    count, were_told = done.stdout.split()
+    assert int(count) >= 2
+    assert were_told == "True"
