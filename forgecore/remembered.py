@@ -15,7 +15,8 @@ from typing import Any, Final, cast
 
 _BUILD: Final = "build.json"
 _COMMANDS: Final = "commands.json"
-_RUFF: Final = ("pyproject.toml", "ruff.toml", ".ruff.toml")
+FORMATTER_FILES: Final = ("pyproject.toml", "ruff.toml", ".ruff.toml")
+"""Where ruff finds its settings, in a folder or above."""
 _OWN: Final = Path(__file__).parent
 
 
@@ -78,7 +79,9 @@ def _inputs_of_build(project: Path, known: Mapping[str, Any]) -> str:
         *_of_environment(),
         *_of_schema(project),
         *_contents([project / "forge.lock"]),
-        *_contents(folder / name for folder in (package, *package.parents) for name in _RUFF),
+        *_contents(
+            folder / name for folder in (package, *package.parents) for name in FORMATTER_FILES
+        ),
         # What stands under resources/ is read by checks; gen/ must be as it was written.
         *_stats(package),
     ]
@@ -159,8 +162,13 @@ def _digest(parts: Iterable[str]) -> str:
 
 
 def _read(project: Path, name: str) -> dict[str, Any] | None:
+    return read_cached(project / ".forge" / "cache" / name)
+
+
+def read_cached(path: Path) -> dict[str, Any] | None:
+    """Return what `write_cached` wrote, or None if it is not there or is damaged."""
     try:
-        found: object = json.loads((project / ".forge" / "cache" / name).read_bytes())
+        found: object = json.loads(path.read_bytes())
     except (OSError, ValueError):
         return None
     return cast("dict[str, Any]", found) if isinstance(found, dict) else None

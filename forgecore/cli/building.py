@@ -30,11 +30,6 @@ class Wish:
     stats: bool
     form: str
 
-    @property
-    def is_plain(self) -> bool:
-        """Whether the build is the one that the next one may go by."""
-        return not self.without
-
 
 def run(wish: Wish) -> int:
     """Build, or look; return the exit status."""
@@ -62,7 +57,8 @@ def _built(wish: Wish) -> int:
     removed = [*change.elsewhere, *map(shown, change.removed)]
     written = [*map(shown, change.written)]
     total = len(output.of_kind("gen"))
-    if wish.is_plain:
+    if not wish.without:
+        # The next build may go by this one.
         said = {"total": total, "warnings": [warning.render() for warning in output.warnings]}
         remember_build(inputs, output.tree.package, plugin_folders(output.opened.host), said)
     if form != "text":

@@ -10,7 +10,7 @@ from forgecore import __version__
 from forgecore.build import BuildError
 from forgecore.cli.project import builtin
 from forgecore.diagnostics import Diagnostic
-from forgecore.names import fault_of_snake, pascal, words
+from forgecore.names import fault_of_snake, pascal
 from forgecore.plugin.host import installed
 
 _FILES: Final = {
@@ -55,7 +55,6 @@ def new(name: str, folder: Path | None) -> None:
         "@name@": name,
         "@dashed@": name.replace("_", "-"),
         "@Name@": pascal(name),
-        "@words@": words(name),
         "@version@": __version__,
     }
     sources = importlib.resources.files("forgecore.cli").joinpath("plugin_template")

@@ -17,12 +17,10 @@ from forgecore.write.format import ruff_program
 _DIGEST: Final = """
 import hashlib, sys
 from pathlib import Path
-from forgecore.testing import TemporaryProject
-project = TemporaryProject.__new__(TemporaryProject)
-project.folder = Path(sys.argv[1])
-built = project.build()
-texts = sorted({**built.files, **built.scaffolds}.items())
-print(hashlib.sha256(repr(texts).encode()).hexdigest())
+from forgecore.build import make
+from forgecore.cli.project import builtin
+texts = make(Path(sys.argv[1]), builtin(), scaffolds=True).texts
+print(hashlib.sha256(repr(sorted(texts.items())).encode()).hexdigest())
 """
 
 

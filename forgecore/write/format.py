@@ -1,7 +1,6 @@
 """Format generated Python with ruff, by the configuration that ruff finds for these paths."""
 
 import hashlib
-import json
 import os
 import re
 import shutil
@@ -11,13 +10,12 @@ import tempfile
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Final
 
 from forgecore.diagnostics import Diagnostic
-from forgecore.remembered import write_cached
+from forgecore.remembered import FORMATTER_FILES, read_cached, write_cached
 
 MARK: Final = ".forge-stage-"
-_SETTINGS: Final = ("pyproject.toml", "ruff.toml", ".ruff.toml")
 
 
 def formatter_version() -> str:
@@ -77,19 +75,13 @@ class _Cache:
         self._package = package
         self._file = project / ".forge" / "cache" / "format.json"
         folders = (package, *package.parents)
-        settings = [folder / name for folder in folders for name in _SETTINGS]
+        settings = [folder / name for folder in folders for name in FORMATTER_FILES]
         texts = [path.read_text("utf-8", "replace") for path in settings if path.is_file()]
         self._maker = _hash("\0".join([formatter_version(), str(package), top, *texts]))
 
     def known(self, texts: Mapping[str, str]) -> dict[str, str]:
         """Return the formatted texts that are known, by path."""
-        try:
-            found: object = json.loads(self._file.read_bytes())
-        except (OSError, ValueError):
-            return {}
-        if not isinstance(found, dict):
-            return {}
-        made = cast("dict[str, Any]", found).get(self._maker)
+        made = (read_cached(self._file) or {}).get(self._maker)
         known: dict[str, str] = {}
         for path, (raw, formatted) in made.items() if isinstance(made, dict) else ():
             if path in texts and raw == _hash(texts[path]):

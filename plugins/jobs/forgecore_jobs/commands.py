@@ -25,8 +25,7 @@ from forgecore_jobs import doctor, operate
 from forgecore_jobs.engine.discover import make_importable
 from forgecore_jobs.engine.logs import configure_logs
 from forgecore_jobs.engine.processes import run_processes
-from forgecore_jobs.insert import Node, columns_of, fault_of
-from forgecore_jobs.job import AFTER, VERSION
+from forgecore_jobs.insert import Node, columns_of, fault_of, metadata_of
 from forgecore_jobs.operate import STATES, Filter
 from forgecore_jobs.output import (
     cell,
@@ -220,10 +219,8 @@ def enqueue(  # noqa: PLR0917 -- click passes options by name
         raise click.ClickException(fault)
     worker = fitting_worker(kind, values)
     turn = wiring.turn_of(kind, values.get("resource_id")) if sequence is None else Turn(sequence)
-    metadata = turn.metadata() if turn else {}
-    metadata |= {AFTER: ",".join(map(str, after))} if after else {}
-    metadata |= {VERSION: str(worker.version)} if worker is not None and worker.version > 1 else {}
-    columns |= {"metadata": Jsonb(metadata)}
+    version = 1 if worker is None else worker.version
+    columns |= {"metadata": Jsonb(metadata_of(version, turn, after))}
     node = Node(values=columns, unique=wiring.unique_of(kind), turn=turn, after=after)
     with connected() as conn:
         try:

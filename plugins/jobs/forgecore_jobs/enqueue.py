@@ -24,8 +24,8 @@ from forgecore.runtime import (
 from forgecore.runtime.errors import translate
 from forgecore_jobs.arguments import check, encode
 from forgecore_jobs.bulk import IDS, Rows
-from forgecore_jobs.insert import Node, columns_of, fault_of, insert_of
-from forgecore_jobs.job import AFTER, VERSION, JobArgs, version_of
+from forgecore_jobs.insert import Node, columns_of, fault_of, insert_of, metadata_of
+from forgecore_jobs.job import JobArgs, version_of
 from forgecore_jobs.lend import AsyncSource, Source, lent, lent_async
 from forgecore_jobs.plain import keys_of
 from forgecore_jobs.sequence import Failing, Turn
@@ -270,12 +270,7 @@ def _node(step: Step, wiring: Wiring, parent: int | None, needs: Needs) -> Node:
         if step.sequence is None
         else Turn(step.sequence, step.failing)
     )
-    values = _values(args, step, wiring)
-    if turn is not None or step.after:
-        metadata = cast("Jsonb", values["metadata"]).obj
-        of_after = {AFTER: ",".join(map(str, step.after))} if step.after else {}
-        of_turn = turn.metadata() if turn is not None else {}
-        values["metadata"] = Jsonb({**metadata, **of_turn, **of_after})
+    values = _values(args, step, wiring, turn)
     return Node(
         values=values, unique=unique, turn=turn, after=step.after, needs=needs, parent=parent
     )
@@ -297,19 +292,22 @@ async def _written_async(source: AsyncSource, plan: _Plan) -> list[int]:
                 return _ids(await cursor.fetchone())
 
 
-def _values(args: JobArgs, call: Call, wiring: Wiring) -> dict[LiteralString, object]:
+def _values(
+    args: JobArgs, call: Call, wiring: Wiring, turn: Turn | None = None
+) -> dict[LiteralString, object]:
     return {
         **columns_of(args.kind, call, wiring),
         "args": encode(args),
         "tenant_id": _tenant_of(args),
-        "metadata": Jsonb(_metadata(args, wiring)),
+        "metadata": Jsonb(_metadata(args, wiring, turn, call.after)),
     }
 
 
-def _metadata(args: JobArgs, wiring: Wiring) -> dict[str, str]:
+def _metadata(
+    args: JobArgs, wiring: Wiring, turn: Turn | None = None, after: Sequence[int] = ()
+) -> dict[str, str]:
     version = version_of(cast("Any", type(args)))
-    own = {VERSION: str(version)} if version > 1 else {}
-    return {**wiring.metadata(), **own}
+    return {**wiring.metadata(), **metadata_of(version, turn, after)}
 
 
 def _tenant_of(args: JobArgs) -> UUID | None:

@@ -7,6 +7,7 @@ from attrs import frozen
 
 from forgecore.runtime import rules
 from forgecore.runtime.settings import read_section
+from forgecore_jobs.job import AFTER, VERSION
 from forgecore_jobs.sequence import LONGEST, Turn
 from forgecore_jobs.settings import DEFAULT_QUEUE, JobsSettings
 from forgecore_jobs.sql import insert_head
@@ -84,6 +85,15 @@ def fault_of(call: Call) -> str | None:
     ):
         return "after must be ids of jobs"
     return None
+
+
+def metadata_of(version: int, turn: Turn | None, after: Sequence[int] = ()) -> dict[str, str]:
+    """Return what the engine itself keeps in a job's metadata."""
+    return {
+        **({VERSION: str(version)} if version > 1 else {}),
+        **({} if turn is None else turn.metadata()),
+        **({AFTER: ",".join(map(str, after))} if after else {}),
+    }
 
 
 def columns_of(kind: str, call: Call, wiring: Wiring) -> dict[LiteralString, object]:

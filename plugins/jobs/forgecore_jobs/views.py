@@ -394,13 +394,17 @@ def _key(resource: Resource, hook: Hook, unique: Unique) -> tuple[str, ...]:
 def _turn(resource: Resource, hook: Hook) -> tuple[str, ...]:
     if hook.sequence is None:
         return ()
-    place = f"sequence => {_sql(f'{resource.snake}/')} || new.id"
+    place = f"sequence => {_sequence(resource)}"
     return ("job_id => key.job_id", place) if hook.unique is not None else (place,)
 
 
 def _turn_metadata(resource: Resource, hook: Hook) -> str:
-    name = f"{_sql(f'{resource.snake}/')} || new.id"
+    name = _sequence(resource)
     return f"jsonb_build_object('sequence', {name}, 'failing', {_sql(hook.sequence)})"
+
+
+def _sequence(resource: Resource) -> str:
+    return f"{_sql(f'{resource.snake}/')} || new.id"
 
 
 def _args(resource: Resource) -> str:

@@ -52,7 +52,6 @@ class PostgresBroker(Broker):
         super().__init__(middleware=list(middleware))
         self._settings = settings
         self._limits = settings.limits
-        self._kinds: set[str] = set()
         self._workers: Mapping[str, Worker[Any]] = {}
         self._database: Database | None = None
         self.begun: set[tuple[int, int]] = set()
@@ -80,13 +79,12 @@ class PostgresBroker(Broker):
         """Declare the actors of kinds; their jobs are claimed from then on."""
         self._workers = workers
         for kind in workers:
-            self._kinds.add(kind)
             JobActor(kind, run, queue, self)
 
     def claimer(self) -> Claimer:
         """Return what claims jobs of the kinds that are declared."""
         settings = self._settings
-        return Claimer(sorted(self._kinds), settings.max_attempts, settings.limited)
+        return Claimer(sorted(self._workers), settings.max_attempts, settings.limited)
 
     def close(self) -> None:
         """Close the connections that messages were written on."""

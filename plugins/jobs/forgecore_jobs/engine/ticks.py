@@ -12,8 +12,7 @@ from psycopg.types.json import Jsonb
 
 from forgecore_jobs import sql
 from forgecore_jobs.engine.store import Store, say
-from forgecore_jobs.insert import Node, columns_of, insert_of
-from forgecore_jobs.job import VERSION
+from forgecore_jobs.insert import Node, columns_of, insert_of, metadata_of
 from forgecore_jobs.periodic import Periodic
 from forgecore_jobs.steps import Call
 from forgecore_jobs.wiring import Wiring
@@ -139,17 +138,14 @@ def write(
 
     `version` is that of the kind's arguments, as the entry writes them.
     """
-    of_version = {VERSION: str(version)} if version > 1 else {}
     call = Call(queue=entry.queue, run_at=tick, priority=entry.priority)
     turn = wiring.turn_of(entry.kind, entry.args.get("resource_id"))
-    of_turn = {} if turn is None else turn.metadata()
+    own = metadata_of(version, turn)
     values: dict[LiteralString, object] = {
         **columns_of(entry.kind, call, wiring),
         "args": Jsonb(dict(entry.args)),
         "tenant_id": entry.args.get("tenant_id"),
-        "metadata": Jsonb(
-            {**of_version, **of_turn, "periodic": entry.name, "tick": tick.isoformat()}
-        ),
+        "metadata": Jsonb({**own, "periodic": entry.name, "tick": tick.isoformat()}),
     }
     node = Node(values=values, unique=wiring.unique_of(entry.kind), turn=turn)
     statement, params = insert_of([node])
