@@ -9,7 +9,7 @@ import click
 import psycopg
 
 import forgecore.data
-from forgecore.build import BuildError, Opened, builtin_plugin, open_project
+from forgecore.build import BuildError, Opened, Output, builtin_plugin, open_project
 from forgecore.diagnostics import Diagnostic, errors
 from forgecore.location import find_project
 from forgecore.plugin.contexts import CommandsContext
@@ -77,6 +77,16 @@ def plugin_folders(host: Host) -> list[Path]:
     tops = {plugin.module.__name__.partition(".")[0] for plugin in host.plugins}
     files = [getattr(sys.modules.get(top), "__file__", None) for top in tops]
     return [Path(file).parent for file in files if file]
+
+
+def shown_path(output: Output, file: Path) -> str:
+    """Return the path as the lock has it, of one below the working folder or the project."""
+    project = output.tree.project.resolve()
+    for base in (Path.cwd(), project, output.tree.package.resolve()):
+        whole = (base / file).resolve()
+        if whole.is_relative_to(project) and whole.exists():
+            return whole.relative_to(project).as_posix()
+    return file.as_posix()
 
 
 def show(diagnostics: list[Diagnostic]) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from forgecore.build import BuildError, Output, compared, make
-from forgecore.cli.project import builtin, project_folder
+from forgecore.cli.project import builtin, project_folder, shown_path
 from forgecore.diagnostics import Diagnostic
 from forgecore.names import near
 from forgecore.plugin.host import Plugin
@@ -23,7 +23,7 @@ def why(file: Path, as_json: bool) -> None:
     Example: forgecore why shop/gen/actions/product.py
     """
     output = make(project_folder(), builtin(), scaffolds=True)
-    found = _found(output, _shown(output, file))
+    found = _found(output, shown_path(output, file))
     if as_json:
         click.echo(json.dumps(found))
         return
@@ -35,16 +35,6 @@ def why(file: Path, as_json: bool) -> None:
         click.echo(f"  of        {found['resource']}, {found['place']}")
     for one in found["fragments"]:
         click.echo(f"  slot      {one['slot']}: {one['plugin']}, {one['template']}")
-
-
-def _shown(output: Output, file: Path) -> str:
-    """Return the path as the lock has it, of one below the working folder or the project."""
-    project = output.tree.project.resolve()
-    for base in (Path.cwd(), project, output.tree.package.resolve()):
-        whole = (base / file).resolve()
-        if whole.is_relative_to(project) and whole.exists():
-            return whole.relative_to(project).as_posix()
-    return file.as_posix()
 
 
 def _found(output: Output, shown: str) -> dict[str, Any]:

@@ -11,11 +11,13 @@ from forgecore.data.sql import columns, key_condition, live_constant, live_refer
 from forgecore.names import constraint
 from forgecore.plugin import (
     IR,
+    Field,
     GeneratedFile,
     Import,
     Relation,
     Resource,
     Slot,
+    Together,
     plural,
     quoted,
     words,
@@ -86,6 +88,7 @@ class ConstraintView:
 
     name: str
     fields: str
+    of: Field | Relation | Together
 
 
 @frozen
@@ -95,6 +98,7 @@ class UpdatableView:
     name: str
     assignment: str
     difference: str
+    of: Field | Relation
 
 
 @frozen
@@ -103,6 +107,7 @@ class LiveView:
 
     name: str
     text: str
+    of: Relation
 
 
 @frozen(kw_only=True)
@@ -233,23 +238,23 @@ def _reference(relation: Relation, ir: IR) -> str:
 def _live(resource: Resource, ir: IR) -> Iterator[LiveView]:
     for relation in resource.relations:
         if text := live_reference(relation, ir.resource(relation.target)):
-            yield LiveView(live_constant(relation), text)
+            yield LiveView(live_constant(relation), text, relation)
 
 
 def _constraints(resource: Resource) -> Iterator[ConstraintView]:
-    def named(attributes: list[str], kind: str) -> ConstraintView:
+    def named(attributes: list[str], kind: str, of: Field | Relation | Together) -> ConstraintView:
         fields = "(" + "".join(f'"{name}", ' for name in attributes) + ")"
-        return ConstraintView(constraint(resource.table, attributes, kind), fields)
+        return ConstraintView(constraint(resource.table, attributes, kind), fields, of)
 
     for field in resource.fields:
         if field.unique:
-            yield named([field.name], "key")
+            yield named([field.name], "key", field)
         if field.kind.check(field, field.column):
-            yield named([field.name], "check")
+            yield named([field.name], "check", field)
     for together in resource.uniques:
-        yield named(resource.attributes(together), "key")
+        yield named(resource.attributes(together), "key", together)
     for relation in resource.relations:
-        yield named([relation.attribute], "fkey")
+        yield named([relation.attribute], "fkey", relation)
 
 
 def _updatable(resource: Resource, ir: IR) -> Iterator[UpdatableView]:
@@ -260,12 +265,14 @@ def _updatable(resource: Resource, ir: IR) -> Iterator[UpdatableView]:
                 field.name,
                 f"{field.column} = {given}",
                 f"old.{field.column} IS DISTINCT FROM {given}",
+                field,
             )
     for relation in resource.relations:
         yield UpdatableView(
             relation.attribute,
             f"{relation.column} = {_reference(relation, ir)}",
             f"old.{relation.column} IS DISTINCT FROM %({relation.attribute})s",
+            relation,
         )
 
 

@@ -9,8 +9,25 @@ from attrs import evolve, frozen
 from forgecore.data.literals import sql_literal
 from forgecore.data.sql import columns
 from forgecore.names import constraint
-from forgecore.plugin import IR, Diagnostic, Field, GeneratedFile, Relation, Resource, quoted
+from forgecore.plugin import (
+    IR,
+    Diagnostic,
+    Field,
+    GeneratedFile,
+    Relation,
+    Resource,
+    Together,
+    quoted,
+)
 from forgecore.source import Origin
+
+
+@frozen
+class PartView:
+    """A column, a constraint or an index: its text, and what it is of."""
+
+    text: str
+    of: Field | Relation | Together | Resource
 
 
 @frozen
@@ -18,8 +35,9 @@ class TableView:
     """A table: its name, the lines between its parentheses, and its indexes."""
 
     name: str
-    lines: str
-    indexes: tuple[str, ...]
+    lines: tuple[PartView, ...]
+    indexes: tuple[PartView, ...]
+    of: Resource
 
 
 @frozen(kw_only=True)
@@ -30,7 +48,12 @@ class IndexSpec:
     keys: tuple[str, ...]
     unique: bool
     live: bool
-    origin: Origin
+    of: Field | Relation | Together | Resource
+
+    @property
+    def origin(self) -> Origin:
+        """Where it was written."""
+        return self.of.origin
 
 
 @frozen(kw_only=True)
@@ -38,7 +61,7 @@ class SchemaView:
     """What schema.sql.mako prints."""
 
     tables: tuple[TableView, ...]
-    references: tuple[str, ...]
+    references: tuple[PartView, ...]
 
 
 def schema_file(ir: IR) -> GeneratedFile:
@@ -53,20 +76,23 @@ def schema_file(ir: IR) -> GeneratedFile:
 
 
 def _table(resource: Resource) -> TableView:
-    lines = [*_column_lines(resource), *_constraint_lines(resource)]
-    return TableView(resource.sql_table, ",\n    ".join(lines), tuple(_indexes(resource)))
+    lines = (*_column_lines(resource), *_constraint_lines(resource))
+    return TableView(resource.sql_table, lines, tuple(_indexes(resource)), resource)
 
 
-def _column_lines(resource: Resource) -> Iterator[str]:
+def _column_lines(resource: Resource) -> Iterator[PartView]:
     fields = {field.name: field for field in resource.fields}
     relations = {relation.attribute: relation for relation in resource.relations}
     for column in columns(resource):
         if column.name in fields:
-            yield f"{column.sql} {_field_type(fields[column.name])}"
+            field = fields[column.name]
+            yield PartView(f"{column.sql} {_field_type(field)}", field)
         elif column.name in relations:
-            yield f"{column.sql} uuid{' NOT NULL' if relations[column.name].required else ''}"
+            relation = relations[column.name]
+            null = " NOT NULL" if relation.required else ""
+            yield PartView(f"{column.sql} uuid{null}", relation)
         else:
-            yield f"{column.sql} {_OWN[column.name]}"
+            yield PartView(f"{column.sql} {_OWN[column.name]}", resource)
 
 
 _OWN: Final = {
@@ -90,14 +116,17 @@ def _field_type(field: Field) -> str:
     return " ".join(parts)
 
 
-def _constraint_lines(resource: Resource) -> Iterator[str]:
-    yield f"CONSTRAINT {_name(resource, [], 'pkey')} PRIMARY KEY (id)"
+def _constraint_lines(resource: Resource) -> Iterator[PartView]:
+    key = _name(resource, [], "pkey")
+    yield PartView(f"CONSTRAINT {key} PRIMARY KEY (id)", resource)
     if resource.tenant_scoped:
         # What composite foreign keys refer to, and what `id = .. AND tenant_id = ..` is read by.
-        yield f"CONSTRAINT {_name(resource, ['tenant_id', 'id'], 'key')} UNIQUE (tenant_id, id)"
+        key = _name(resource, ["tenant_id", "id"], "key")
+        yield PartView(f"CONSTRAINT {key} UNIQUE (tenant_id, id)", resource)
     for field in resource.fields:
         if condition := field.kind.check(field, field.column):
-            yield f"CONSTRAINT {_name(resource, [field.name], 'check')} CHECK ({condition})"
+            name = _name(resource, [field.name], "check")
+            yield PartView(f"CONSTRAINT {name} CHECK ({condition})", field)
 
 
 def name_collisions(resources: Sequence[Resource]) -> Iterator[Diagnostic]:
@@ -124,57 +153,60 @@ def _names_of(resource: Resource) -> Iterator[tuple[str, Origin]]:
         yield constraint(resource.table, ["tenant_id", "id"], "key"), resource.origin
 
 
-def _indexes(resource: Resource) -> Iterator[str]:
+def _indexes(resource: Resource) -> Iterator[PartView]:
     live = " WHERE deleted_at IS NULL" if resource.soft_delete else ""
     for spec in _specs(resource):
         keys = ", ".join(quoted(key) for key in spec.keys)
         kind = "UNIQUE INDEX" if spec.unique else "INDEX"
         where = live if spec.live else ""
-        yield f"CREATE {kind} {quoted(spec.name)} ON {resource.sql_table} ({keys}){where};"
+        text = f"CREATE {kind} {quoted(spec.name)} ON {resource.sql_table} ({keys}){where};"
+        yield PartView(text, spec.of)
 
 
 def _specs(resource: Resource) -> Iterator[IndexSpec]:
-    def spec(names: list[str], suffix: str, keys: list[str], origin: Origin) -> IndexSpec:
+    def spec(
+        names: list[str], suffix: str, keys: list[str], of: Field | Relation | Together | Resource
+    ) -> IndexSpec:
         return IndexSpec(
             name=constraint(resource.table, names, suffix),
             keys=tuple(keys),
             unique=suffix == "key",
             live=True,
-            origin=origin,
+            of=of,
         )
 
     tenant = ["tenant_id"] if resource.tenant_scoped else []
     for field in resource.fields:
         if field.unique:
-            yield spec([field.name], "key", [*tenant, field.name], field.origin)
+            yield spec([field.name], "key", [*tenant, field.name], field)
     for together in resource.uniques:
         names = resource.attributes(together)
-        yield spec(names, "key", [*tenant, *names], together.origin)
-    sortable = [(field.name, field.origin) for field in resource.fields if field.sortable]
-    sortable += [("created_at", resource.origin)] if resource.timestamps else []
-    for column, origin in sortable:
-        yield spec([*tenant, column], "idx", [*tenant, column, "id"], origin)
+        yield spec(names, "key", [*tenant, *names], together)
+    for field in resource.fields:
+        if field.sortable:
+            yield spec([*tenant, field.name], "idx", [*tenant, field.name, "id"], field)
+    if resource.timestamps:
+        yield spec([*tenant, "created_at"], "idx", [*tenant, "created_at", "id"], resource)
     for relation in resource.relations:
         # Of every row: what Postgres looks for when the row that is referred to goes.
-        yield evolve(
-            spec([relation.attribute], "idx", [relation.attribute], relation.origin), live=False
-        )
+        yield evolve(spec([relation.attribute], "idx", [relation.attribute], relation), live=False)
     for together in resource.indexes:
         names = [*tenant, *resource.attributes(together)]
-        yield spec(names, "idx", names, together.origin)
+        yield spec(names, "idx", names, together)
 
 
-def _references(resource: Resource, ir: IR) -> Iterator[str]:
+def _references(resource: Resource, ir: IR) -> Iterator[PartView]:
     for relation in resource.relations:
         target = ir.resource(relation.target)
         both = resource.tenant_scoped and target.tenant_scoped
         own = f"tenant_id, {relation.column}" if both else relation.column
         theirs = "tenant_id, id" if both else "id"
-        yield (
+        yield PartView(
             f"ALTER TABLE {resource.sql_table} ADD CONSTRAINT "
             f"{_name(resource, [relation.attribute], 'fkey')}\n"
             f"    FOREIGN KEY ({own}) REFERENCES {target.sql_table} ({theirs})"
-            f"{_on_delete(relation)};"
+            f"{_on_delete(relation)};",
+            relation,
         )
 
 

@@ -26,6 +26,7 @@ class Attribute:
     name: str
     type: str
     default: str | None = None
+    of: Field | None = None
 
     @property
     def text(self) -> str:
@@ -66,7 +67,7 @@ def models_file(resource: Resource) -> GeneratedFile:
     names = Names([*attributes, *classes])
     types = dict(_types(resource, names))
     aliases = tuple(
-        Attribute(_alias(resource, field), names.use(field.kind.python(field)))
+        Attribute(_alias(resource, field), names.use(field.kind.python(field)), of=field)
         for field in resource.fields
         if field.kind.alias
     )

@@ -3,7 +3,7 @@
 from attrs import frozen
 
 from forgecore.data.naming import Names
-from forgecore.plugin import Code, Field, GeneratedFile, Import, Resource
+from forgecore.plugin import Code, Field, GeneratedFile, Import, Relation, Resource
 
 _RULES = (Import("forgecore.runtime", "rules"),)
 
@@ -14,6 +14,7 @@ class RuleView:
 
     name: str
     text: str
+    of: Field | Relation
 
 
 @frozen(kw_only=True)
@@ -30,10 +31,10 @@ class ValidationView:
 def validation_file(resource: Resource, a_words: str) -> GeneratedFile:
     """Make the file of a resource's rules."""
     names = Names(["RULES"])
-    rules = [RuleView(field.name, names.use(_rule(field))) for field in resource.fields]
+    rules = [RuleView(field.name, names.use(_rule(field)), field) for field in resource.fields]
     for relation in resource.relations:
         text = "rules.uuid" if relation.required else "rules.optional(rules.uuid)"
-        rules.append(RuleView(relation.attribute, names.use(Code(text, _RULES))))
+        rules.append(RuleView(relation.attribute, names.use(Code(text, _RULES)), relation))
     view = ValidationView(
         a_words=a_words,
         rules=tuple(rules),

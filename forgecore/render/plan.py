@@ -9,6 +9,7 @@ from typing import Final
 from attrs import frozen
 
 from forgecore.diagnostics import Diagnostic
+from forgecore.ir import Import
 from forgecore.names import near
 from forgecore.plugin.artefacts import Fragment, GeneratedFile, ScaffoldFile
 from forgecore.plugin.host import Answer, Plugin
@@ -26,6 +27,16 @@ class PlannedFile:
     plugin: Plugin
     file: GeneratedFile
     fragments: Mapping[str, Sequence[Answer[Fragment]]]
+
+    @property
+    def answers(self) -> list[Answer[Fragment]]:
+        """The fragments of all its slots."""
+        return [answer for group in self.fragments.values() for answer in group]
+
+    @property
+    def imports(self) -> list[Import]:
+        """What the file and its fragments import."""
+        return [*self.file.imports, *(i for one in self.answers for i in one.value.imports)]
 
 
 @frozen(kw_only=True)

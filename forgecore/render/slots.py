@@ -10,10 +10,12 @@ import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
+from forgecore.ir import Origins
 from forgecore.plugin.artefacts import Fragment, Slot
 from forgecore.plugin.host import Answer
 from forgecore.render.templates import TemplateError, compile_template
 from forgecore.render.text import Block, escaped
+from forgecore.render.trace import Place, Traced, Tracer, changed, joined
 
 _ARM: Final = re.compile(
     r"\s*(\w+)(?:\s*\([\w\s,]*\))?\s+AS\s+(?:(?:NOT\s+)?MATERIALIZED\s+)?\(", re.IGNORECASE
@@ -28,10 +30,14 @@ class Slots:
     """The slots of one file, and what a template calls to fill them."""
 
     def __init__(
-        self, slots: Sequence[Slot], fragments: Mapping[str, Sequence[Answer[Fragment]]]
+        self,
+        slots: Sequence[Slot],
+        fragments: Mapping[str, Sequence[Answer[Fragment]]],
+        origins: Origins | None = None,
     ) -> None:
         self._slots = {slot.name: slot for slot in slots}
         self._fragments = fragments
+        self._origins = origins
 
     def helpers(self) -> dict[str, Callable[..., object]]:
         """Return what the host template sees by name."""
@@ -44,17 +50,22 @@ class Slots:
 
     def slot(self, name: str, indent: int, names: Mapping[str, object]) -> Block:
         """Return the fragments' lines, each indented as the tag of the slot is."""
-        texts = [text for _, text in self._rendered(name, names)]
-        return Block("".join(textwrap.indent(text, " " * indent) + "\n" for text in texts))
+        parts: list[str] = []
+        for text in self._rendered(name, names):
+            parts += [changed(text, textwrap.indent(text, " " * indent)), "\n"]
+        return joined(parts)
 
     def arms(self, name: str, *, braces: bool = False, **names: object) -> Block:
         """Return the fragments as further arms of a WITH, to stand behind the closing parenthesis.
 
         `braces`: the statement goes through str.format, so braces are doubled.
         """
-        texts = [text for _, text in self._rendered(name, names)]
-        joined = escaped("".join(f", {text}" for text in texts))
-        return Block(joined.replace("{", "{{").replace("}", "}}") if braces else joined)
+        parts: list[str] = []
+        for text in self._rendered(name, names):
+            whole = escaped(text)
+            doubled = whole.replace("{", "{{").replace("}", "}}") if braces else whole
+            parts += [", ", changed(text, doubled)]
+        return joined(parts)
 
     def params(self, name: str) -> Block:
         """Return the fragments' named parameters as a dict to unite with the statement's own."""
@@ -64,26 +75,37 @@ class Slots:
             for key, value in answer.value.params.items()
         }
         items = ", ".join(f'"{key}": {value}' for key, value in given.items())
-        return Block(f" | {{{items}}}" if given else "")
+        text = f" | {{{items}}}" if given else ""
+        if self._origins is None:
+            return Block(text)
+        places = [
+            Place(answer.plugin, answer.value.template, None, name, ())
+            for answer in self._fragments.get(name, ())
+            if answer.value.params
+        ]
+        return Traced.of(text, [tuple(places)] * (text.count("\n") + 1))
 
     def expressions(self, name: str) -> list[Block]:
         """Return the fragments of a slot that holds expressions, one by one."""
-        return [Block(text) for _, text in self._rendered(name, {})]
+        return list(self._rendered(name, {}))
 
-    def _rendered(
-        self, name: str, names: Mapping[str, object]
-    ) -> Iterator[tuple[Answer[Fragment], str]]:
+    def _rendered(self, name: str, names: Mapping[str, object]) -> Iterator[Block]:
         slot = self._slots[name]
         for answer in self._fragments.get(name, ()):
             fragment = answer.value
             given = {**names, "view": fragment.view, "arm": answer.plugin.name}
             try:
                 template = compile_template(fragment.template, {*slot.names, "view"})
-                text = template.render(given)
-                text = textwrap.dedent(text).strip("\n").rstrip()
+                if self._origins is None:
+                    whole = template.render(given)
+                else:
+                    tracer = Tracer(template, answer.plugin, name, fragment.view, self._origins)
+                    whole = tracer.render(given)
+                dedented = textwrap.dedent(whole).rstrip()
+                text = dedented.lstrip("\n")
                 if text:
                     _check(slot, answer, text)
-                    yield answer, text
+                    yield changed(whole, text, len(dedented) - len(text))
             except TemplateError as error:
                 raise TemplateError(f"{answer.plugin.label}, slot `{name}`: {error}") from error
 

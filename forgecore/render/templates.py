@@ -8,8 +8,10 @@ unknown name in a condition for false.
 import builtins
 import importlib.resources
 import re
+import traceback
 from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, Final
 
 from attrs import frozen
@@ -45,6 +47,7 @@ class Compiled:
     """A template that is ready to render."""
 
     name: str
+    source: str
     template: Any
     slots: frozenset[str]
 
@@ -53,12 +56,17 @@ class Compiled:
         try:
             with spent("template", self.name):
                 return str(self.template.render_unicode(**names))
-        except TemplateError:
-            raise
         except Exception as error:
-            line = _line_of(error, self.template.uri)
-            what = str(error) if isinstance(error, helpers.TextError) else _said(error)
-            raise TemplateError(f"{self.name}:{line}: {what}") from error
+            raise failure(self, error) from error
+
+
+def failure(compiled: Compiled, error: Exception) -> TemplateError:
+    """Return what a rendering that raised is told as: the template's line, and the view's."""
+    if isinstance(error, TemplateError):
+        return error
+    line = _line_of(error, compiled.template.uri)
+    what = str(error) if isinstance(error, helpers.TextError) else _said(error)
+    return TemplateError(f"{compiled.name}:{line}: {what}{_view_of(error)}")
 
 
 def compile_template(name: str, names: Iterable[str]) -> Compiled:
@@ -102,7 +110,7 @@ def _compiled(source: TemplateSource) -> Compiled:
         line = getattr(error, "lineno", 0)
         raise TemplateError(f"{source.name}:{line}: {_said(error)}") from error
     slots |= set(re.findall(r'(?:arms|params|expressions)\(\s*"([\w.]+)"', source.text))
-    return Compiled(source.name, template, frozenset(slots))
+    return Compiled(source.name, source.text, template, frozenset(slots))
 
 
 def _with_slot(line: str, slots: set[str]) -> str:
@@ -155,6 +163,14 @@ def _line_of(error: Exception, uri: str) -> int:
     trace = exceptions.RichTraceback(error=error, traceback=error.__traceback__)
     lines = [record[5] for record in trace.records if record[4] is not None and record[4] == uri]
     return int(lines[-1]) if lines else 0
+
+
+def _view_of(error: Exception) -> str:
+    """Return the place in the Python of a view, if it is the view that raised."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    own = Path(last.filename)
+    is_view = own.is_file() and own.parent != Path(__file__).parent and "mako" not in own.parts
+    return f" (at {last.filename}:{last.lineno})" if is_view else ""
 
 
 def _said(error: Exception) -> str:

@@ -2,13 +2,15 @@
 % for table in view.tables:
 
 CREATE TABLE ${table.name} (
-    ${block(table.lines)}
+% for line in table.lines:
+    ${line.text}${"" if loop.last else ","}
+% endfor
 );
 % for index in table.indexes:
-${index}
+${index.text}
 % endfor
 % endfor
 % for reference in view.references:
 
-${block(reference)}
+${block(reference.text)}
 % endfor

@@ -48,6 +48,7 @@ class ArgsView:
     name: str
     kind: str
     tenant: str
+    hooks: tuple[Hook, ...]
 
 
 @frozen(kw_only=True)
@@ -62,12 +63,14 @@ class DecoratorView:
     """Which kinds each method enqueues, as the text of arguments."""
 
     kinds: dict[str, str]
+    hooks: tuple[Hook, ...]
 
 
 @frozen(kw_only=True)
 class ArmView:
     """What enqueue.sql.mako prints: one row of VALUES for each hook."""
 
+    hooks: tuple[Hook, ...]
     suffix: str
     head: str
     changed: tuple[str, ...]
@@ -86,6 +89,7 @@ class DefaultsView:
 
     kind: str
     text: str
+    hook: Hook
 
 
 @frozen(kw_only=True)
@@ -108,6 +112,7 @@ class KindView:
 
     kind: str
     args: str
+    hook: Hook
 
 
 @frozen(kw_only=True)
@@ -125,6 +130,7 @@ class StubView:
     args: str
     moment: str
     event: str
+    hooks: tuple[Hook, ...]
 
 
 @frozen(kw_only=True)
@@ -179,8 +185,10 @@ def wiring_file(hooks: Sequence[Declared]) -> GeneratedFile:
         template="forgecore_jobs:templates/wiring.py.mako",
         view=WiringView(
             defaults=tuple(
-                DefaultsView(kind=kind, text=_defaults(hook, snakes[kind]))
-                for kind, hook in sorted(only.items())
+                DefaultsView(
+                    kind=kind, text=_defaults(only[kind], snakes[kind]), hook=by_kind[kind][0]
+                )
+                for kind in sorted(only)
             )
         ),
         imports=imports,
@@ -195,7 +203,9 @@ def workers_file(package: str, hooks: Sequence[Declared]) -> GeneratedFile:
         path="gen/jobs/workers.py",
         template="forgecore_jobs:templates/workers.py.mako",
         view=WorkersView(
-            kinds=tuple(KindView(by_args[args].hook.kind, args) for args in sorted(by_args))
+            kinds=tuple(
+                KindView(one.hook.kind, args, one.hook) for args, one in sorted(by_args.items())
+            )
         ),
         imports=[
             Import("attrs", "frozen"),
@@ -236,6 +246,7 @@ def stub_files(package: str, hooks: Sequence[Declared]) -> Iterator[ScaffoldFile
                 args=args,
                 moment=" or ".join(moment(one.event, one.resource) for one in found),
                 event=f"{snake}.{found[0].hook.kind}",
+                hooks=tuple(one.hook for one in found),
             )
             for args, found in by_args.items()
         )
@@ -260,12 +271,17 @@ def _is_alone(hook: Hook) -> bool:
 def _module(own: Sequence[Declared]) -> Fragment:
     resource = own[0].resource
     tenant = "UUID" if resource.tenant_scoped else "UUID | None"
-    classes = {one.args: ArgsView(one.args, one.hook.kind, tenant) for one in own}
+    by_args: dict[str, list[Hook]] = {}
+    for one in own:
+        by_args.setdefault(one.args, []).append(one.hook)
+    classes = tuple(
+        ArgsView(args, hooks[0].kind, tenant, tuple(hooks)) for args, hooks in by_args.items()
+    )
     return Fragment(
         slot="actions.module",
         resource=resource.name,
         template="forgecore_jobs:templates/args.py.mako",
-        view=ModuleView(classes=tuple(classes.values())),
+        view=ModuleView(classes=classes),
         imports=(
             Import("attrs", "frozen"),
             Import("typing", "ClassVar"),
@@ -284,7 +300,7 @@ def _decorators(own: Sequence[Declared]) -> Fragment:
         slot="actions.method.decorators",
         resource=own[0].resource.name,
         template="forgecore_jobs:templates/enqueues.py.mako",
-        view=DecoratorView(kinds=kinds),
+        view=DecoratorView(kinds=kinds, hooks=tuple(one.hook for one in own)),
         imports=(Import("forgecore_jobs", "enqueues"),),
     )
 
@@ -320,6 +336,7 @@ def _arms(
             columns.insert(0, "id")
             selected.insert(0, "key.job_id")
         return ArmView(
+            hooks=tuple(hooks),
             suffix=f"_{hooks[0].kind}" if is_alone else "",
             head=insert_head(columns),
             changed=conditions if is_alone else (),
