@@ -12,15 +12,14 @@ from attrs import evolve, frozen
 from forgecore import __version__
 from forgecore.config import CORE_SECTIONS, Config, check_environment
 from forgecore.diagnostics import Diagnostic, errors, ordered
+from forgecore.gather import Contexts, Gathered, gather
 from forgecore.ir import IR, FieldType, Origins
+from forgecore.memory import KeptFile, Memory, is_on_disk, stat_of
 from forgecore.names import near
 from forgecore.plugin.artefacts import (
     Edge,
     FieldOptions,
-    Fragment,
-    GeneratedFile,
     ResourceOptions,
-    ScaffoldFile,
 )
 from forgecore.plugin.contexts import (
     CheckContext,
@@ -36,11 +35,12 @@ from forgecore.plugin.contexts import (
 )
 from forgecore.plugin.extensions import Extensions, extensions_of, sections_of
 from forgecore.plugin.host import Host, Plugin, installed, open_host
+from forgecore.remembered import hashed, of_environment, of_installation, stats
 from forgecore.render.files import Rendered
 from forgecore.render.files import render as render_files
 from forgecore.render.plan import Plan, plan
 from forgecore.runtime.settings import ProjectSettings
-from forgecore.schema.check import check
+from forgecore.schema.check import check_each, check_together
 from forgecore.schema.load import Documents, load
 from forgecore.schema.structure import (
     OWN_KEYS,
@@ -53,7 +53,7 @@ from forgecore.schema.structure import (
 from forgecore.source import Span
 from forgecore.times import spent
 from forgecore.write.compare import Difference, differences, head_differences
-from forgecore.write.format import format_texts, formatter_version, remove_leftovers
+from forgecore.write.format import Formatter, formatter_version, remove_leftovers
 from forgecore.write.manifest import Entry, Lock, digest_of
 from forgecore.write.tree import (
     Change,
@@ -98,7 +98,10 @@ class Opened:
 
 @frozen(kw_only=True)
 class Output:
-    """What a build makes, before it is written: texts by path relative to the package."""
+    """What a build makes, before it is written: texts by path relative to the package.
+
+    `unclean` are the resources of which a check said something. Files that are kept have no text.
+    """
 
     opened: Opened
     ir: IR
@@ -106,13 +109,29 @@ class Output:
     tables: Mapping[str, type]
     plan: Plan
     files: tuple[Rendered, ...]
+    gathered: Gathered
+    unclean: frozenset[str]
     common: "Common"
     texts: Mapping[str, str]
     warnings: tuple[Diagnostic, ...]
 
     def of_kind(self, kind: str) -> dict[str, str]:
         """Return the texts of the generated, or of the scaffolded files."""
-        return {file.path: self.texts[file.path] for file in self.files if file.kind == kind}
+        return {
+            file.path: self.texts[file.path]
+            for file in self.files
+            if file.kind == kind and file.kept is None
+        }
+
+    @property
+    def total(self) -> int:
+        """The number of generated files, those that are kept included."""
+        return sum(file.kind == "gen" for file in self.files)
+
+    @property
+    def kept(self) -> frozenset[str]:
+        """The paths of the files that stand on disk as they would be made."""
+        return frozenset(file.path for file in self.files if file.kept is not None)
 
 
 def builtin_plugin(name: str, module: ModuleType) -> Plugin:
@@ -120,13 +139,18 @@ def builtin_plugin(name: str, module: ModuleType) -> Plugin:
     return Plugin(name=name, distribution="forgecore", version=__version__, module=module)
 
 
-def open_project(project: Path, builtin: Sequence[Plugin], without: Collection[str] = ()) -> Opened:
+def open_project(
+    project: Path,
+    builtin: Sequence[Plugin],
+    without: Collection[str] = (),
+    memory: Memory | None = None,
+) -> Opened:
     """Read the files and open the plugins; what is wrong with either is in `diagnostics`.
 
     Plugins `without` are not imported; what the schema says to them is passed over.
     """
     with spent("stage", "load"):
-        documents, diagnostics = load(project)
+        documents, diagnostics = load(project, (memory or Memory()).is_toml)
     document = documents.config
     names, complete = plugin_names(document)
     if without:
@@ -175,42 +199,43 @@ def make(
     without: Collection[str] = (),
     *,
     scaffolds: bool = False,
+    memory: Memory | None = None,
 ) -> Output:
     """Run every stage up to the format; BuildError with every diagnostic of the run.
 
-    Without `scaffolds` those are planned and not rendered: a build does not write them.
+    Without `scaffolds` those are planned and not rendered: a build does not write them. What
+    `memory` knows to be on disk as it would be made is not made, and has no text.
     """
-    opened = open_project(project, builtin, without)
+    memory = memory or Memory()
+    opened = open_project(project, builtin, without, memory)
     host = opened.host
     diagnostics = list(opened.diagnostics)
     extensions, failures = _extensions(opened)
     diagnostics += failures
     name, package = project_names(project, opened.settings)
     diagnostics += _hidden_module(opened, package)
+    tree = Tree(project=project, package=package_folder(project, package))
+    formatter = Formatter(tree.package, project, package.partition(".")[0])
+    memory.begin(_parts(opened, tree, formatter))
     with spent("stage", "structure"):
-        ir, origins, faults = structure_ir(opened.documents, name, package, extensions)
+        ir, origins, faults = structure_ir(opened.documents, name, package, extensions, memory)
     diagnostics += faults
     # A resource that could not be structured is missing, not unknown.
     complete = opened.documents.complete and len(ir.resources) == len(opened.documents.resources)
-    tree = Tree(project=project, package=package_folder(project, package))
     common = Common(opened.config, origins, opened.sections, host.names, tree.package)
     with spent("stage", "check"):
-        ir, found = _checked(host, ir, common, complete=complete)
+        ir, found, unclean = _checked(host, ir, common, memory, complete=complete)
     # What is missing may make a plugin stumble; why it is missing is said already.
     sound = not errors(diagnostics)
     diagnostics += [one for one in found if sound or one.code != "plugin-failed"]
     _stop_at_errors(diagnostics)
-    files, failures = host.call(
-        "forgecore_render", common.context(RenderContext, ir), GeneratedFile
+    contexts = Contexts(
+        render=common.context(RenderContext, ir),
+        fragments=common.context(FragmentsContext, ir),
+        scaffold=common.context(ScaffoldContext, ir),
     )
-    diagnostics += failures
-    fragments, failures = host.call(
-        "forgecore_fragments", common.context(FragmentsContext, ir), Fragment
-    )
-    diagnostics += failures
-    scaffold_files, failures = host.call(
-        "forgecore_scaffold", common.context(ScaffoldContext, ir), ScaffoldFile
-    )
+    with spent("stage", "hooks"):
+        gathered, failures = gather(host, contexts, ir, memory, tree.package)
     diagnostics += failures
     attributes = {
         resource.name: [
@@ -222,23 +247,30 @@ def make(
         for resource in ir.resources
     }
     with spent("stage", "plan"):
-        planned, faults = plan(files, fragments, scaffold_files, attributes)
+        planned, faults = plan(
+            gathered.files,
+            gathered.fragments,
+            gathered.scaffolds,
+            attributes,
+            gathered.standing(host),
+        )
     diagnostics += faults
     _stop_at_errors(diagnostics)
     if not scaffolds:
         planned = evolve(planned, scaffolds=())
     with spent("stage", "render"):
+        origin_of = {resource.name: resource.origin for resource in ir.resources}
         rendered, faults = render_files(
-            planned, {resource.name: resource.origin.span("name") for resource in ir.resources}
+            planned,
+            lambda name: origin_of[name].span("name") if name in origin_of else None,
+            gathered.kept(),
         )
     diagnostics += faults
     _stop_at_errors(diagnostics)
     with spent("stage", "format"):
-        texts, faults = format_texts(
-            {file.path: file.text for file in rendered},
-            tree.package,
-            tree.project,
-            package.partition(".")[0],
+        kept = {file.path for file in rendered if file.kept is not None}
+        texts, faults = formatter.format(
+            {file.path: file.text for file in rendered if file.kept is None}, kept
         )
     diagnostics += faults
     _stop_at_errors(diagnostics)
@@ -249,6 +281,8 @@ def make(
         tables=extensions.tables,
         plan=planned,
         files=tuple(rendered),
+        gathered=gathered,
+        unclean=unclean,
         common=common,
         texts=texts,
         warnings=tuple(ordered(diagnostics)),
@@ -256,15 +290,24 @@ def make(
 
 
 def build(
-    project: Path, builtin: Sequence[Plugin], without: Collection[str] = (), *, force: bool = False
+    project: Path,
+    builtin: Sequence[Plugin],
+    without: Collection[str] = (),
+    *,
+    force: bool = False,
+    memory: Memory | None = None,
 ) -> tuple[Output, Change]:
     """Build the project and publish the tree; BuildError leaves the old one as it was.
 
-    `force` overwrites generated files that were changed by hand.
+    `force` overwrites generated files that were changed by hand. `memory` learns what was built.
     """
-    output = make(project, builtin, without)
+    memory = memory or Memory()
+    output = make(project, builtin, without, memory=memory)
     tree = output.tree
     with spent("stage", "write"), locked(project):
+        if not is_on_disk(tree.package, output.gathered.kept_files):
+            # Another build has published since: go by what it left.
+            output = make(project, builtin, without, memory=memory)
         if blocked := not_a_folder(tree):
             raise BuildError(blocked)
         settle(tree)
@@ -272,10 +315,23 @@ def build(
             remove_leftovers(folder)
         lock = current_lock(tree)
         generated = output.of_kind("gen")
-        change, edited = compare(tree, generated, lock)
+        change, edited = compare(tree, generated, lock, output.kept)
         if edited and not force:
             raise BuildError(edited)
-        publish(tree, generated, change, next_lock(output, lock))
+        following = next_lock(output, lock)
+        publish(tree, generated, change, following)
+
+        def written(path: str) -> KeptFile:
+            entry = following.entries[tree.shown(path)]
+            return KeptFile(
+                path=path,
+                owner=entry.owner,
+                contributors=tuple(filter(None, entry.contributors.split(","))),
+                digest=entry.digest,
+                stat=stat_of(tree.package, path),
+            )
+
+        memory.settle(output.gathered.came_to(memory, output.files, output.unclean, written))
     return output, change
 
 
@@ -306,13 +362,31 @@ def next_lock(output: Output, lock: Lock) -> Lock:
             file.kind,
             file.owner,
             ",".join(file.contributors),
-            digest_of(output.texts[file.path].encode()),
+            file.kept or digest_of(output.texts[file.path].encode()),
         )
         for file in output.files
         if file.kind == "gen"
     ]
     kept = [entry for entry in lock.entries.values() if entry.kind == "scaffold"]
     return Lock.of(_head(output.opened.host), [*entries, *kept])
+
+
+def _parts(opened: Opened, tree: Tree, formatter: Formatter) -> dict[str, str]:
+    """Return what a build is made by beside the schema, each with what tells it from another."""
+    config = opened.documents.config
+    parts = {
+        "forge.toml": hashed([config.source.text if config else ""]),
+        "the environment": hashed(of_environment()),
+        "the formatter": formatter.maker,
+        "the package": str(tree.package),
+        "the plugins": " ".join(opened.host.names),
+        "the installation": hashed(of_installation(opened.project)),
+        "forgecore": hashed([__version__, *stats(Path(__file__).parent)]),
+    }
+    for plugin in opened.host.plugins:
+        if plugin.folder != Path(__file__).parent:
+            parts[f"plugin {plugin.name}"] = hashed([plugin.version, *stats(plugin.folder)])
+    return parts
 
 
 def package_folder(project: Path, package: str) -> Path:
@@ -374,16 +448,30 @@ def _hidden_module(opened: Opened, package: str) -> Iterator[Diagnostic]:
         yield Diagnostic("bad-name", span, text)
 
 
-def _checked(host: Host, ir: IR, common: Common, *, complete: bool) -> tuple[IR, list[Diagnostic]]:
-    """Return the IR as plugins change it, and what they and the core find in it.
+def _checked(
+    host: Host, ir: IR, common: Common, memory: Memory, *, complete: bool
+) -> tuple[IR, list[Diagnostic], frozenset[str]]:
+    """Return the IR as plugins change it, what is found in it, and in which resources.
 
     A plugin whose section of forge.toml could not be read at all is not asked.
     """
     able = evolve(host, plugins=tuple(p for p in host.plugins if common.has_section(p.name)))
+    structured = ir.resources
     ir, diagnostics = _transformed(able, ir, common)
-    diagnostics += check(ir, complete=complete)
-    found, failures = able.call("forgecore_check", common.context(CheckContext, ir), Diagnostic)
-    return ir, [*diagnostics, *failures, *(answer.value for answer in found)]
+    memory.look_at(ir, structured)
+    diagnostics += check_together(ir.resources)
+    by_name = {resource.name: resource for resource in ir.resources}
+    unclean: set[str] = set()
+    asked = [one for one in ir.resources if not ((s := memory.settled(one.name)) and s.is_clean)]
+    for resource in asked:
+        said = list(check_each(resource, by_name, complete=complete))
+        diagnostics += said
+        unclean |= {resource.name} if said else set()
+    context = common.context(CheckContext, ir)
+    found, failures = able.call("forgecore_check", context, Diagnostic, context.each(asked))
+    unclean |= {answer.of for answer in found if answer.of is not None}
+    diagnostics += [*failures, *(answer.value for answer in found)]
+    return ir, diagnostics, frozenset(unclean)
 
 
 def _transformed(host: Host, ir: IR, common: Common) -> tuple[IR, list[Diagnostic]]:

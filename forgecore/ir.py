@@ -4,7 +4,7 @@ import builtins
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Literal, TypeVar, cast
 
-from attrs import field, frozen, validators
+from attrs import Attribute, field, frozen, validators
 
 from forgecore.names import quoted, words
 from forgecore.source import KeyPath, Origin
@@ -20,7 +20,13 @@ MAYBE_TEXT: Final = validators.optional(TEXT)
 def each(*classes: type) -> Any:  # noqa: ANN401 -- validators of attrs fit every attribute
     """Return a validator of sequences and sets whose items are of `classes`."""
     items = validators.deep_iterable(validators.instance_of(classes))
-    return validators.and_(validators.not_(validators.instance_of(str)), items)
+
+    def validate(instance: object, attribute: "Attribute[Any]", value: object) -> None:
+        if isinstance(value, str):
+            raise TypeError(f"'{attribute.name}' must be a sequence, not a text")
+        items(instance, attribute, value)
+
+    return validate
 
 
 OnDelete = Literal["restrict", "set_null", "cascade"]
@@ -217,6 +223,17 @@ class IR:
             if resource.name == name:
                 return resource
         raise KeyError(name)
+
+
+def related_names(ir: IR) -> dict[str, list[str]]:
+    """Return, for each resource, the names of those that it refers to or that refer to it."""
+    related: dict[str, set[str]] = {resource.name: set() for resource in ir.resources}
+    for resource in ir.resources:
+        for relation in resource.relations:
+            if relation.target in related and relation.target != resource.name:
+                related[resource.name].add(relation.target)
+                related[relation.target].add(resource.name)
+    return {name: sorted(names) for name, names in related.items()}
 
 
 @frozen

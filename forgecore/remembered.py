@@ -25,13 +25,13 @@ class Inputs:
 
     def __init__(self, project: Path) -> None:
         self.project = project
-        self._schema = _digest(_of_schema(project))
+        self._schema = hashed(_of_schema(project))
         # The clock of a file system may be a tick behind.
         self._begun_ns = time.time_ns() - 20_000_000
 
     def are_as_before(self, folders: Iterable[Path]) -> bool:
         """Whether nothing of it, nor below these folders, was changed since."""
-        return self._schema == _digest(_of_schema(self.project)) and all(
+        return self._schema == hashed(_of_schema(self.project)) and all(
             _newest(folder) < self._begun_ns for folder in folders
         )
 
@@ -75,40 +75,46 @@ def remembered_commands(project: Path) -> Mapping[str, str] | None:
 def _inputs_of_build(project: Path, known: Mapping[str, Any]) -> str:
     package = Path(known["package"])
     parts = [
-        *_of_installation(project, known["folders"]),
-        *_of_environment(),
+        *_of_code(project, known["folders"]),
+        *of_environment(),
         *_of_schema(project),
         *_contents([project / "forge.lock"]),
         *_contents(
             folder / name for folder in (package, *package.parents) for name in FORMATTER_FILES
         ),
         # What stands under resources/ is read by checks; gen/ must be as it was written.
-        *_stats(package),
+        *stats(package),
     ]
-    return _digest([str(project), *parts])
+    return hashed([str(project), *parts])
 
 
 def _inputs_of_commands(project: Path, folders: Iterable[str]) -> str:
-    parts = [*_of_installation(project, folders), *_contents([project / "forge.toml"])]
-    return _digest([str(project), *parts])
+    parts = [*_of_code(project, folders), *_contents([project / "forge.toml"])]
+    return hashed([str(project), *parts])
 
 
-def _of_installation(project: Path, folders: Iterable[str]) -> Iterator[str]:
+def _of_code(project: Path, folders: Iterable[str]) -> Iterator[str]:
+    yield from of_installation(project)
+    for folder in (str(_OWN), *folders):
+        yield from stats(Path(folder))
+
+
+def of_installation(project: Path) -> Iterator[str]:
+    """Give the Python, and when something was installed or removed last."""
     yield sys.version
     # The first is where the command stands; what is installed, upgraded or removed changes the
     # folder that it stands in.
     for entry in sys.path[1:]:
         yield f"{entry} {_changed(Path(entry)) if entry != str(project) else 0}"
-    for folder in (str(_OWN), *folders):
-        yield from _stats(Path(folder))
 
 
 def _of_schema(project: Path) -> Iterator[str]:
     yield from _contents([project / "forge.toml"])
-    yield from _contents(sorted((project / "schema").rglob("*.toml")))
+    yield from _contents(sorted((project / "schema").rglob("*.toml"), key=str))
 
 
-def _of_environment() -> Iterator[str]:
+def of_environment() -> Iterator[str]:
+    """Give the variables that act on the project."""
     for name, value in sorted(os.environ.items()):
         if name.startswith("FORGE_"):
             yield f"{name}={value}"
@@ -122,17 +128,21 @@ def _contents(paths: Iterable[Path]) -> Iterator[str]:
             yield f"{path} -"
 
 
-def _stats(folder: Path) -> Iterator[str]:
+def stats(folder: Path) -> Iterator[str]:
     """Give every file below a folder with its size and its time of change."""
     try:
         entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except NotADirectoryError:
+        # A plugin may be a module that is no package.
+        yield f"{folder} {folder.stat().st_size} {_changed(folder)}"
+        return
     except OSError:
         yield f"{folder} -"
         return
     for entry in entries:
         if entry.is_dir(follow_symlinks=False):
             if entry.name != "__pycache__":
-                yield from _stats(Path(entry.path))
+                yield from stats(Path(entry.path))
         else:
             found = entry.stat(follow_symlinks=False)
             yield f"{entry.path} {found.st_size} {found.st_mtime_ns} {found.st_ino}"
@@ -141,9 +151,15 @@ def _stats(folder: Path) -> Iterator[str]:
 def _newest(folder: Path) -> int:
     """Return when something below a folder, or the folder itself, was changed last."""
     newest = _changed(folder)
-    for root, names, files in os.walk(folder):
-        names[:] = [name for name in names if name != "__pycache__"]
-        newest = max([newest, *(_changed(Path(root, name)) for name in (*names, *files))])
+    try:
+        entries = list(os.scandir(folder))
+    except OSError:
+        return newest
+    for entry in entries:
+        if entry.is_dir(follow_symlinks=False):
+            newest = max(newest, _newest(Path(entry.path)) if entry.name != "__pycache__" else 0)
+        else:
+            newest = max(newest, entry.stat(follow_symlinks=False).st_mtime_ns)
     return newest
 
 
@@ -154,7 +170,8 @@ def _changed(folder: Path) -> int:
         return 0
 
 
-def _digest(parts: Iterable[str]) -> str:
+def hashed(parts: Iterable[str]) -> str:
+    """Return one digest of all parts."""
     whole = hashlib.sha256()
     for part in parts:
         whole.update(part.encode("utf-8", "surrogateescape") + b"\0")
@@ -166,7 +183,7 @@ def _read(project: Path, name: str) -> dict[str, Any] | None:
 
 
 def read_cached(path: Path) -> dict[str, Any] | None:
-    """Return what `write_cached` wrote, or None if it is not there or is damaged."""
+    """Return the JSON that was written, or None if it is not there or is damaged."""
     try:
         found: object = json.loads(path.read_bytes())
     except (OSError, ValueError):
@@ -175,15 +192,15 @@ def read_cached(path: Path) -> dict[str, Any] | None:
 
 
 def _write(project: Path, name: str, given: Mapping[str, Any]) -> None:
-    write_cached(project / ".forge" / "cache" / name, given)
+    write_cached(project / ".forge" / "cache" / name, json.dumps(given).encode())
 
 
-def write_cached(path: Path, given: Mapping[str, Any]) -> None:
+def write_cached(path: Path, data: bytes) -> None:
     """Write something that can be found out anew; where it cannot be written, it will be."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         following = path.with_name(f"{path.name}.{os.getpid()}")
-        following.write_text(json.dumps(given), encoding="utf-8")
+        following.write_bytes(data)
         following.replace(path)
     except OSError:
         return

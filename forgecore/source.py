@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import tomli
 import tree_sitter_toml
-from attrs import field, frozen
+from attrs import define, field, frozen
 from tree_sitter import Language, Node, Parser
 
 KeyPath = tuple[str | int, ...]
@@ -67,13 +67,43 @@ class SyntaxFault:
 
 
 @frozen
+class Parsed:
+    """What a TOML file says: its values, and where each key and value stands."""
+
+    data: Mapping[str, Any]
+    keys: Mapping[KeyPath, Span]
+    values: Mapping[KeyPath, Span]
+
+
+@define(eq=False)
 class Document:
-    """A TOML file: its values, and where each key and value stands."""
+    """A TOML file that is known to be one. It is parsed when something asks what it says."""
 
     source: SourceFile
-    data: Mapping[str, Any]
-    keys: Mapping[KeyPath, Span] = field(repr=False)
-    values: Mapping[KeyPath, Span] = field(repr=False)
+    _parsed: Parsed | None = field(default=None, repr=False)
+
+    @property
+    def data(self) -> Mapping[str, Any]:
+        """The values."""
+        return self._read().data
+
+    @property
+    def keys(self) -> Mapping[KeyPath, Span]:
+        """Where each key stands."""
+        return self._read().keys
+
+    @property
+    def values(self) -> Mapping[KeyPath, Span]:
+        """Where each value stands."""
+        return self._read().values
+
+    def _read(self) -> Parsed:
+        if self._parsed is None:
+            parsed, faults = _parse(self.source)
+            if parsed is None:
+                raise ValueError(f"{faults[0].span}: {faults[0].text}")
+            self._parsed = parsed
+        return self._parsed
 
     def key_span(self, path: KeyPath) -> Span:
         """Return where the key at `path` stands, or the nearest table above it."""
@@ -115,7 +145,13 @@ def read_source(path: Path, shown: str) -> SourceFile:
 
 
 def parse(source: SourceFile) -> tuple[Document | None, list[SyntaxFault]]:
-    """Return the document, or every syntax fault of it.
+    """Return the document, or every syntax fault of it."""
+    parsed, faults = _parse(source)
+    return (Document(source, parsed) if parsed else None), faults
+
+
+def _parse(source: SourceFile) -> tuple[Parsed | None, list[SyntaxFault]]:
+    """Return what the file says, or its syntax faults.
 
     tree-sitter gives places and goes on after a fault; tomli gives the values and says
     what is wrong with the first one.
@@ -140,7 +176,7 @@ def parse(source: SourceFile) -> tuple[Document | None, list[SyntaxFault]]:
         return None, faults
     spans = _Spans(places)
     spans.walk(root)
-    return Document(source, data, spans.keys, spans.values), []
+    return Parsed(data, spans.keys, spans.values), []
 
 
 class _Places:

@@ -1,5 +1,6 @@
 """What `forgecore build` does when there is something to do, or to look at."""
 
+import gc
 import json
 from collections.abc import Sequence
 from typing import Any
@@ -13,6 +14,7 @@ from forgecore.cli.build import NOTHING
 from forgecore.cli.project import INPUT, builtin, plugin_folders, project_folder, show
 from forgecore.cli.report import as_github, as_json, as_sarif
 from forgecore.diagnostics import Diagnostic
+from forgecore.memory import Memory
 from forgecore.remembered import Inputs, remember_build
 from forgecore.times import times
 from forgecore.write.compare import STATES, Difference
@@ -33,6 +35,8 @@ class Wish:
 
 def run(wish: Wish) -> int:
     """Build, or look; return the exit status."""
+    # A build makes many objects and keeps most until it ends: looking for garbage finds none.
+    gc.disable()
     try:
         if wish.check or wish.diff or wish.dry_run:
             status = _looked(make(project_folder(), builtin(), wish.without), wish)
@@ -43,6 +47,8 @@ def run(wish: Wish) -> int:
             raise
         _tell(wish.form, error.diagnostics, (), {})
         status = INPUT
+    finally:
+        gc.enable()
     if wish.stats:
         for what, name, seconds in times():
             click.echo(f"{what:<9} {seconds * 1e3:9.1f} ms  {name}", err=True)
@@ -52,11 +58,15 @@ def run(wish: Wish) -> int:
 def _built(wish: Wish) -> int:
     project, form = project_folder(), wish.form
     inputs = Inputs(project)
-    output, change = run_build(project, builtin(), wish.without, force=wish.force)
+    # What somebody asked to be left out, or overwritten, is nothing to go by.
+    memory = None if wish.without or wish.force else Memory.load(project)
+    output, change = run_build(project, builtin(), wish.without, force=wish.force, memory=memory)
     shown = output.tree.shown
     removed = [*change.elsewhere, *map(shown, change.removed)]
     written = [*map(shown, change.written)]
-    total = len(output.of_kind("gen"))
+    total = output.total
+    if memory is not None:
+        memory.save(project)
     if not wish.without:
         # The next build may go by this one.
         said = {"total": total, "warnings": [warning.render() for warning in output.warnings]}
@@ -96,8 +106,7 @@ def _looked(output: Output, wish: Wish) -> int:
     if check and status:
         click.echo("gen/ is not up to date: run `forgecore build` and commit it")
     elif not files:
-        total = len(output.of_kind("gen"))
-        click.echo(NOTHING.format(total=total), err=diff)
+        click.echo(NOTHING.format(total=output.total), err=diff)
     return status
 
 

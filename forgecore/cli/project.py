@@ -1,6 +1,5 @@
 """What the commands share: the project, its plugins' commands, errors as text."""
 
-import sys
 from functools import lru_cache
 from pathlib import Path
 from typing import Final
@@ -74,9 +73,7 @@ def plugin_commands() -> dict[str, click.Command]:
 
 def plugin_folders(host: Host) -> list[Path]:
     """Return the folders of the plugins' packages: what a build depends on beside the project."""
-    tops = {plugin.module.__name__.partition(".")[0] for plugin in host.plugins}
-    files = [getattr(sys.modules.get(top), "__file__", None) for top in tops]
-    return [Path(file).parent for file in files if file]
+    return [plugin.folder for plugin in host.plugins]
 
 
 def shown_path(output: Output, file: Path) -> str:

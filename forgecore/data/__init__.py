@@ -14,6 +14,7 @@ from forgecore.plugin import (
     FieldTypesContext,
     GeneratedFile,
     RenderContext,
+    each_resource,
     hookimpl,
 )
 
@@ -31,10 +32,16 @@ def forgecore_check(ctx: CheckContext) -> Iterable[Diagnostic]:
 
 
 @hookimpl
+@each_resource
 def forgecore_render(ctx: RenderContext) -> Iterable[GeneratedFile]:
-    """Give the modules of each resource, and the database's schema."""
-    for resource in ctx.resources:
-        yield models_file(resource)
-        yield validation_file(resource, article(resource.words).lower())
-        yield actions_file(resource, ctx.ir)
-    yield schema_file(ctx.ir)
+    """Give the modules of a resource."""
+    resource = ctx.resource
+    yield models_file(resource)
+    yield validation_file(resource, article(resource.words).lower())
+    yield actions_file(resource, ctx.ir)
+
+
+@hookimpl(specname="forgecore_render")
+def render_schema(ctx: RenderContext) -> GeneratedFile:
+    """Give the database's schema."""
+    return schema_file(ctx.ir)

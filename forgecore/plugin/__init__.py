@@ -39,7 +39,7 @@ from forgecore.plugin.contexts import (
     ScaffoldContext,
     TransformContext,
 )
-from forgecore.plugin.hookspecs import hookimpl
+from forgecore.plugin.hookspecs import each_resource, hookimpl
 from forgecore.source import Span
 
 __all__ = [
@@ -76,6 +76,7 @@ __all__ = [
     "Start",
     "Together",
     "TransformContext",
+    "each_resource",
     "hookimpl",
     "near",
     "pascal",

@@ -1,12 +1,13 @@
 """What a hookimpl is given. New data is a new attribute, so plugins keep working."""
 
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TypeVar
+from typing import Self, TypeVar
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from forgecore.config import Config
-from forgecore.ir import IR, Origins, Resource
+from forgecore.ir import IR, Origins, Resource, related_names
 from forgecore.source import Span
 
 T = TypeVar("T")
@@ -59,11 +60,36 @@ class SchemaContext:
     plugins: tuple[str, ...]
     folder: Path
     """The folder of the user's package: what stands under `resources/` there is the user's."""
+    of: Resource | None = None
+    """The resource that a hookimpl under @each_resource is called for."""
 
     @property
     def resources(self) -> tuple[Resource, ...]:
         """The resources, in the order of their names."""
         return self.ir.resources
+
+    @property
+    def resource(self) -> Resource:
+        """The resource that this call is for; LookupError without @each_resource."""
+        if self.of is None:
+            raise LookupError("ctx.resource is for hookimpls under @each_resource")
+        return self.of
+
+    def each(self, resources: Iterable[Resource]) -> list[Self]:
+        """Return, for each resource, the context in which it and those related to it are all."""
+        by_name = {resource.name: resource for resource in self.ir.resources}
+        related = related_names(self.ir)
+        return [
+            evolve(
+                self,
+                of=one,
+                ir=evolve(
+                    self.ir,
+                    resources=tuple(by_name[n] for n in sorted([one.name, *related[one.name]])),
+                ),
+            )
+            for one in resources
+        ]
 
     def config(self, cls: type[T]) -> T:
         """Return the section of forge.toml that was declared with `cls`."""

@@ -1,6 +1,7 @@
 """The hookspecs: what a plugin may answer. Each takes one frozen context and returns data."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Final, TypeVar
 
 import click
 import pluggy
@@ -34,6 +35,23 @@ from forgecore.plugin.contexts import (
 
 hookspec = pluggy.HookspecMarker("forgecore")
 hookimpl = pluggy.HookimplMarker("forgecore")
+FunctionT = TypeVar("FunctionT", bound=Callable[..., object])
+EACH: Final = "forgecore_each_resource"
+OF_EACH: Final = frozenset(
+    {"forgecore_check", "forgecore_render", "forgecore_fragments", "forgecore_scaffold"}
+)
+"""The hookspecs whose hookimpls may be asked for each resource."""
+
+
+def each_resource(function: FunctionT) -> FunctionT:
+    """Let a hookimpl be called once for each resource: below @hookimpl.
+
+    `ctx.resource` is the resource, and `ctx.resources` has it and those that it refers to or that
+    refer to it. What is given must be of that resource. It is asked anew only when one of
+    these, forge.toml or a plugin has changed, so it may depend on nothing else.
+    """
+    setattr(function, EACH, True)
+    return function
 
 
 @hookspec

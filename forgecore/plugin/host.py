@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib.metadata import EntryPoint, entry_points
@@ -17,6 +18,8 @@ from forgecore.ir import FieldTypeError
 from forgecore.names import near
 from forgecore.plugin import hookspecs
 from forgecore.plugin.artefacts import Order
+from forgecore.plugin.contexts import SchemaContext
+from forgecore.plugin.hookspecs import EACH, OF_EACH
 from forgecore.source import Span
 from forgecore.times import spent
 
@@ -34,6 +37,13 @@ class Plugin:
     module: ModuleType
 
     @property
+    def folder(self) -> Path:
+        """The folder of its package, or its one file: a build depends on all that is in it."""
+        top = sys.modules.get(self.module.__name__.partition(".")[0])
+        file = Path(getattr(top, "__file__", None) or self.module.__file__ or "")
+        return file.parent if file.name == "__init__.py" else file
+
+    @property
     def label(self) -> str:
         """How messages name it: the name, the distribution and its version."""
         return f"plugin `{self.name}` ({self.distribution} {self.version})"
@@ -45,6 +55,8 @@ class Answer(Generic[T]):
 
     plugin: Plugin
     value: T
+    of: str | None = None
+    """The resource that it was asked for, if it was asked for one."""
 
 
 @frozen
@@ -70,43 +82,91 @@ class Host:
         )
 
     def call(
-        self, hook: str, context: object, wanted: type[T] | tuple[type[T], ...]
+        self,
+        hook: str,
+        context: object,
+        wanted: type[T] | tuple[type[T], ...],
+        each: Sequence[SchemaContext] = (),
     ) -> tuple[list[Answer[T]], list[Diagnostic]]:
         """Call every hookimpl of `hook` guarded; return what they gave, one by one, and who failed.
 
-        A hookimpl may give one thing, several, or None.
+        A hookimpl may give one thing, several, or None. One under @each_resource is called
+        with each context of `each` instead.
         """
         answers: list[Answer[T]] = []
         failures: list[Diagnostic] = []
         for plugin in self.plugins:
-            given, failed = self.call_one(plugin, hook, context, wanted)
-            answers += [Answer(plugin, one) for one in given]
-            failures += failed
+            for function in self._functions(plugin, hook):
+                if not hasattr(function, EACH):
+                    given, failed = _called(plugin, hook, function, context, wanted)
+                    answers += [Answer(plugin, one) for one in given]
+                    failures += failed
+                    continue
+                for one_context in each:
+                    name = one_context.resource.name
+                    given, failed = _called(plugin, hook, function, one_context, wanted)
+                    failures += failed or list(_of_another(plugin, hook, name, given))
+                    answers += [Answer(plugin, one, name) for one in given]
+                    if failed:
+                        # What fails for one resource fails for most.
+                        break
         return answers, failures
 
     def call_one(
         self, plugin: Plugin, hook: str, context: object, wanted: type[T] | tuple[type[T], ...]
     ) -> tuple[list[T], list[Diagnostic]]:
         """Call the hookimpl of one plugin, if it has one."""
+        given: list[T] = []
+        failures: list[Diagnostic] = []
+        for function in self._functions(plugin, hook):
+            more, failed = _called(plugin, hook, function, context, wanted)
+            given += more
+            failures += failed
+        return given, failures
+
+    def _functions(self, plugin: Plugin, hook: str) -> list[Callable[..., object]]:
         # pluggy's own call drops the others' answers when one raises, and does not say which.
         hookimpls: list[pluggy.HookImpl] = getattr(self.manager.hook, hook).get_hookimpls()
         found = [impl.function for impl in hookimpls if impl.plugin_name == plugin.name]
-        if not found:
-            return [], []
-        try:
-            with spent("plugin", plugin.name):
-                given = list(_each(found[0](context)))
-        except FieldTypeError as error:
-            return [], [Diagnostic("plugin-failed", None, str(error))]
-        except (Exception, SystemExit) as error:  # noqa: BLE001 -- a border: the plugin is named
-            return [], [_failure(plugin, hook, error)]
-        wrong = [one for one in given if not isinstance(one, wanted)]
-        if not wrong:
-            return [cast("T", one) for one in given], []
-        classes: tuple[type, ...] = wanted if isinstance(wanted, tuple) else (wanted,)
-        names = " or ".join(cls.__name__ for cls in classes)
-        text = f"{plugin.label}: {hook} gave {type(wrong[0]).__name__}, not {names}"
-        return [], [Diagnostic("plugin-failed", None, text)]
+        return sorted(found, key=_line)
+
+
+def _called(
+    plugin: Plugin,
+    hook: str,
+    function: Callable[..., object],
+    context: object,
+    wanted: type[T] | tuple[type[T], ...],
+) -> tuple[list[T], list[Diagnostic]]:
+    try:
+        with spent("plugin", plugin.name):
+            given = list(_each(function(context)))
+    except FieldTypeError as error:
+        return [], [Diagnostic("plugin-failed", None, str(error))]
+    except (Exception, SystemExit) as error:  # noqa: BLE001 -- a border: the plugin is named
+        return [], [_failure(plugin, hook, error)]
+    wrong = [one for one in given if not isinstance(one, wanted)]
+    if not wrong:
+        return [cast("T", one) for one in given], []
+    classes: tuple[type, ...] = wanted if isinstance(wanted, tuple) else (wanted,)
+    names = " or ".join(cls.__name__ for cls in classes)
+    text = f"{plugin.label}: {hook} gave {type(wrong[0]).__name__}, not {names}"
+    return [], [Diagnostic("plugin-failed", None, text)]
+
+
+def _of_another(
+    plugin: Plugin, hook: str, name: str, given: Iterable[object]
+) -> Iterator[Diagnostic]:
+    for one in given:
+        of = getattr(one, "resource", name)
+        if of != name:
+            text = f"{plugin.label}: {hook} was asked for {name}, and gave what is of {of}"
+            yield Diagnostic("plugin-failed", None, text)
+
+
+def _line(function: Callable[..., object]) -> int:
+    code = getattr(inspect.unwrap(function), "__code__", None)
+    return code.co_firstlineno if code else 0
 
 
 def installed() -> dict[str, list[EntryPoint]]:
@@ -215,12 +275,16 @@ def _brings(entry: EntryPoint) -> tuple[str, str]:
 
 def _misspelt(plugin: Plugin, known: set[str]) -> Iterator[Diagnostic]:
     for name, value in vars(plugin.module).items():
-        marked = getattr(value, "forgecore_impl", None) is not None
+        marked = getattr(value, "forgecore_impl", None)
         looks_so = name.startswith("forgecore_") and inspect.isfunction(value)
-        if marked and name not in known:
-            text = f"{plugin.label}: `{name}` is a hookimpl of no hookspec"
-            yield Diagnostic("unknown-hook", None, text, near(name, known))
-        elif looks_so and not marked:
+        hook = (marked or {}).get("specname") or name
+        if marked is not None and hook not in known:
+            text = f"{plugin.label}: `{hook}` is a hookimpl of no hookspec"
+            yield Diagnostic("unknown-hook", None, text, near(hook, known))
+        elif hasattr(value, EACH) and hook not in OF_EACH:
+            text = f"{plugin.label}: {hook} is not asked for each resource, so not @each_resource"
+            yield Diagnostic("unknown-hook", None, text)
+        elif looks_so and marked is None:
             text = f"{plugin.label}: `{name}` lacks @hookimpl"
             yield Diagnostic("unknown-hook", None, text)
 

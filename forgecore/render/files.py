@@ -1,7 +1,6 @@
 """Plan -> text: every planned file rendered, its slots filled, its packages completed."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import PurePosixPath
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Literal
 
 from attrs import frozen
@@ -23,41 +22,53 @@ _OWN_PACKAGE = '"""Yours: what is scaffolded here is written once."""\n'
 
 @frozen(kw_only=True)
 class Rendered:
-    """The text of a file, by its path relative to the package, and who gave it."""
+    """The text of a file, by its path relative to the package, and who gave it.
+
+    `kept` is the digest of a file that stands on disk as it would be made: it has no text here.
+    `of` is the resource that it was asked for, if it was asked for one.
+    """
 
     path: str
     text: str
     kind: Literal["gen", "scaffold"]
     owner: str
     contributors: tuple[str, ...] = ()
+    kept: str | None = None
+    of: str | None = None
 
 
-def render(plan: Plan, places: Mapping[str, Span]) -> tuple[list[Rendered], list[Diagnostic]]:
-    """Return the text of every file of the plan, not formatted yet.
+def render(
+    plan: Plan, place: Callable[[str], Span | None], kept: Iterable[Rendered] = ()
+) -> tuple[list[Rendered], list[Diagnostic]]:
+    """Return the text of every file of the plan, not formatted yet, and the files that are kept.
 
-    `places` says where each resource was named: its name may clash with what a file imports.
+    `place` says where a resource was named: its name may clash with what a file imports.
     """
-    rendered: list[Rendered] = []
+    rendered: list[Rendered] = [*kept]
     diagnostics: list[Diagnostic] = []
     for planned in plan.files:
         try:
             one, clashing = _generated(planned)
             rendered.append(one)
-            place = places.get(planned.file.resource or "")
             diagnostics += [
-                Diagnostic("name-collision", place, f"in {one.path} {text}") for text in clashing
+                Diagnostic(
+                    "name-collision",
+                    place(planned.file.resource or ""),
+                    f"in {one.path} {text}",
+                )
+                for text in clashing
             ]
         except TemplateError as error:
             text = f"{planned.file.path}, of {planned.plugin.label}: {error}"
-            place = places.get(planned.file.resource or "")
-            diagnostics.append(Diagnostic("bad-template", place, text))
+            span = place(planned.file.resource or "")
+            diagnostics.append(Diagnostic("bad-template", span, text))
     for answer in plan.scaffolds:
         try:
             rendered.append(_scaffold(answer))
         except TemplateError as error:
             text = f"{answer.value.path}, of {answer.plugin.label}: {error}"
-            place = places.get(answer.value.resource or "")
-            diagnostics.append(Diagnostic("bad-template", place, text))
+            span = place(answer.value.resource or "")
+            diagnostics.append(Diagnostic("bad-template", span, text))
     rendered += _packages(rendered)
     return sorted(rendered, key=lambda file: file.path), diagnostics
 
@@ -88,8 +99,10 @@ def _generated(planned: PlannedFile) -> tuple[Rendered, list[str]]:
         kind="gen",
         owner=planned.plugin.name,
         contributors=tuple(sorted({answer.plugin.name for answer in answers})),
+        of=planned.of,
     )
-    return one, list(clashes(planned.imports, text))
+    is_python = one.path.endswith(".py")
+    return one, list(clashes(planned.imports, text)) if is_python else []
 
 
 def _scaffold(answer: Answer[ScaffoldFile]) -> Rendered:
@@ -102,17 +115,17 @@ def _scaffold(answer: Answer[ScaffoldFile]) -> Rendered:
 def _packages(rendered: Sequence[Rendered]) -> Iterator[Rendered]:
     """Give an __init__.py to every folder with modules that has none."""
     paths = {file.path for file in rendered}
-    folders = {
-        (file.kind, parent.as_posix())
-        for file in rendered
-        if file.path.endswith(".py")
-        for parent in _parents(file.path)
+    modules = {
+        (file.kind, file.path.rpartition("/")[0]) for file in rendered if file.path.endswith(".py")
     }
+    folders = {(kind, parent) for kind, folder in modules for parent in _with_parents(folder)}
     for kind, folder in sorted(folders):
         if f"{folder}/__init__.py" not in paths:
             text = _PACKAGE if kind == "gen" else _OWN_PACKAGE
             yield Rendered(path=f"{folder}/__init__.py", text=text, kind=kind, owner="forgecore")
 
 
-def _parents(path: str) -> Iterable[PurePosixPath]:
-    return [parent for parent in PurePosixPath(path).parents if parent.parts]
+def _with_parents(folder: str) -> Iterator[str]:
+    while folder:
+        yield folder
+        folder = folder.rpartition("/")[0]

@@ -21,12 +21,32 @@ _LONGEST: Final = 200
 
 
 @frozen(kw_only=True)
+class Standing:
+    """What is there without having been asked for: of resources in which nothing has changed.
+
+    `paths` are their files, `declared` the slots of these, `filled` the slots that they fill.
+    """
+
+    paths: tuple[tuple[str, Plugin], ...] = ()
+    resources: frozenset[str] = frozenset()
+    declared: frozenset[str] = frozenset()
+    filled: frozenset[str] = frozenset()
+
+
+NOTHING: Final = Standing()
+
+
+@frozen(kw_only=True)
 class PlannedFile:
-    """A generated file, its owner, and the fragments of its slots."""
+    """A generated file, its owner, and the fragments of its slots.
+
+    `of` is the resource that it was asked for, if it was asked for one.
+    """
 
     plugin: Plugin
     file: GeneratedFile
     fragments: Mapping[str, Sequence[Answer[Fragment]]]
+    of: str | None = None
 
     @property
     def answers(self) -> list[Answer[Fragment]]:
@@ -52,6 +72,7 @@ def plan(
     fragments: Sequence[Answer[Fragment]],
     scaffolds: Sequence[Answer[ScaffoldFile]],
     attributes: Mapping[str, Collection[str]],
+    standing: Standing = NOTHING,
 ) -> tuple[Plan, list[Diagnostic]]:
     """Bring what the plugins gave together; conflicts are diagnostics.
 
@@ -60,14 +81,20 @@ def plan(
     diagnostics = [
         *_bad_paths(files, "gen"),
         *_bad_paths(scaffolds, "resources"),
-        *_two_owners([*files, *scaffolds]),
-        *_unknown_slots(files, fragments),
+        *_two_owners(
+            [
+                *standing.paths,
+                *((answer.value.path, answer.plugin) for answer in files),
+                *((answer.value.path, answer.plugin) for answer in scaffolds),
+            ]
+        ),
+        *_unknown_slots(files, fragments, standing),
         *_doubtful_conditions(fragments),
         *_hidden_parameters(fragments, attributes),
         *_unreadable_parameters(fragments),
     ]
     by_place: dict[tuple[str, str | None], list[Answer[Fragment]]] = {}
-    for answer in _counted(files, fragments):
+    for answer in _counted(files, fragments, standing):
         place = (answer.value.slot, answer.value.resource)
         by_place.setdefault(place, []).append(answer)
     order = {id(answer): number for number, answer in enumerate(fragments)}
@@ -81,6 +108,7 @@ def plan(
         PlannedFile(
             plugin=answer.plugin,
             file=answer.value,
+            of=answer.of,
             fragments={s.name: of_slot(s.name, answer.value.resource) for s in answer.value.slots},
         )
         for answer in files
@@ -106,35 +134,35 @@ def _is_part(part: str) -> bool:
     return _PART.fullmatch(part) is not None and len(part) <= _LONGEST
 
 
-def _two_owners(
-    answers: Iterable[Answer[GeneratedFile] | Answer[ScaffoldFile]],
-) -> Iterator[Diagnostic]:
+def _two_owners(given: Sequence[tuple[str, Plugin]]) -> Iterator[Diagnostic]:
     owners: dict[str, Plugin] = {}
-    given = list(answers)
-    for answer in given:
+    for path, plugin in given:
         # A file system may not tell cases apart.
-        path = answer.value.path.lower()
-        if (owner := owners.get(path)) is not None:
-            by = f"{owner.label} and by {answer.plugin.label}"
-            by = f"{owner.label}, twice" if owner is answer.plugin else by
-            text = f"`{answer.value.path}` is written by {by}"
-            yield Diagnostic("path-conflict", None, text)
-        owners[path] = answer.plugin
-    for answer in given:
-        for folder in PurePosixPath(answer.value.path.lower()).parents:
-            if (owner := owners.get(str(folder))) is not None:
+        folded = path.lower()
+        if (owner := owners.get(folded)) is not None:
+            by = f"{owner.label} and by {plugin.label}"
+            by = f"{owner.label}, twice" if owner is plugin else by
+            yield Diagnostic("path-conflict", None, f"`{path}` is written by {by}")
+        owners[folded] = plugin
+    for path, plugin in given:
+        folder = path.lower()
+        while "/" in folder:
+            folder = folder.rpartition("/")[0]
+            if (owner := owners.get(folder)) is not None:
                 text = (
-                    f"`{answer.value.path}` of {answer.plugin.label} stands below `{folder}`, "
+                    f"`{path}` of {plugin.label} stands below `{folder}`, "
                     f"which is a file of {owner.label}"
                 )
                 yield Diagnostic("path-conflict", None, text)
 
 
 def _unknown_slots(
-    files: Iterable[Answer[GeneratedFile]], fragments: Iterable[Answer[Fragment]]
+    files: Iterable[Answer[GeneratedFile]],
+    fragments: Iterable[Answer[Fragment]],
+    standing: Standing,
 ) -> Iterator[Diagnostic]:
-    declared = {slot.name for answer in files for slot in answer.value.slots}
-    resources = {answer.value.resource for answer in files}
+    declared = {slot.name for answer in files for slot in answer.value.slots} | standing.declared
+    resources = {answer.value.resource for answer in files} | standing.resources
     for answer in fragments:
         fragment = answer.value
         if fragment.slot not in declared and not fragment.optional:
@@ -179,10 +207,12 @@ def _unreadable_parameters(fragments: Iterable[Answer[Fragment]]) -> Iterator[Di
 
 
 def _counted(
-    files: Iterable[Answer[GeneratedFile]], fragments: Sequence[Answer[Fragment]]
+    files: Iterable[Answer[GeneratedFile]],
+    fragments: Sequence[Answer[Fragment]],
+    standing: Standing,
 ) -> list[Answer[Fragment]]:
-    declared = {slot.name for answer in files for slot in answer.value.slots}
-    filled = {
+    declared = {slot.name for answer in files for slot in answer.value.slots} | standing.declared
+    filled = standing.filled & declared | {
         f.value.slot
         for f in fragments
         if f.value.slot in declared and f.value.when is None and f.value.unless is None

@@ -8,19 +8,23 @@ unknown name in a condition for false.
 import builtins
 import importlib.resources
 import re
+import sys
 import traceback
 from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from attrs import frozen
-from mako import exceptions, parsetree
-from mako.lexer import Lexer
-from mako.template import Template
 
 from forgecore.render import text as helpers
 from forgecore.times import spent
+
+# Mako would import every lexer of pygments, for error pages that nobody sees here.
+sys.modules.setdefault("mako.ext.pygmentplugin", cast("Any", None))
+from mako import exceptions, parsetree  # noqa: E402 -- as said
+from mako.lexer import Lexer  # noqa: E402
+from mako.template import Template  # noqa: E402
 
 _SLOT: Final = re.compile(r'(?P<indent> *)<%slot name="(?P<name>[\w.]+)"(?P<rest>[^>]*)/>')
 _ARGUMENT: Final = re.compile(r'\s*(\w+)="([^"]*)"')

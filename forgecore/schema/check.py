@@ -3,14 +3,14 @@
 import importlib
 import keyword
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from attrs import evolve
 
 from forgecore import names
 from forgecore.diagnostics import Diagnostic
-from forgecore.ir import IR, Field, FieldType, FieldTypeError, Relation, Resource, Together
+from forgecore.ir import Field, FieldType, FieldTypeError, Relation, Resource, Together
 from forgecore.runtime.rules import Fault, Rule
 from forgecore.source import Span
 
@@ -41,31 +41,31 @@ _NEEDED: Final = ("precision", "scale", "items")
 _MOST_DIGITS: Final = 1000
 
 
-def check(ir: IR, *, complete: bool) -> Iterator[Diagnostic]:
-    """Report what is wrong with the schema.
+def check_each(
+    resource: Resource, by_name: Mapping[str, Resource], *, complete: bool
+) -> Iterator[Diagnostic]:
+    """Report what is wrong with a resource, and with what it refers to.
 
     `complete`: every file could be read; otherwise a missing resource may stand in one of them.
     """
-    yield from _collisions(ir.resources)
-    by_name = {resource.name: resource for resource in ir.resources}
-    for resource in ir.resources:
-        yield from _resource_names(resource)
-        yield from _attribute_names(resource)
-        for field in resource.fields:
-            yield from _guarded_field(field)
-        for relation in resource.relations:
-            if relation.target in by_name:
-                yield from _relation(resource, relation, by_name[relation.target])
-            elif complete:
-                text = f"there is no resource `{relation.target}`"
-                near = names.near(relation.target, by_name)
-                span = relation.origin.span("belongs_to")
-                yield Diagnostic("unknown-resource", span, text, near)
-        for together in (*resource.uniques, *resource.indexes):
-            yield from _together(resource, together)
+    yield from _resource_names(resource)
+    yield from _attribute_names(resource)
+    for field in resource.fields:
+        yield from _guarded_field(field)
+    for relation in resource.relations:
+        if relation.target in by_name:
+            yield from _relation(resource, relation, by_name[relation.target])
+        elif complete:
+            text = f"there is no resource `{relation.target}`"
+            near = names.near(relation.target, by_name)
+            span = relation.origin.span("belongs_to")
+            yield Diagnostic("unknown-resource", span, text, near)
+    for together in (*resource.uniques, *resource.indexes):
+        yield from _together(resource, together)
 
 
-def _collisions(resources: Iterable[Resource]) -> Iterator[Diagnostic]:
+def check_together(resources: Iterable[Resource]) -> Iterator[Diagnostic]:
+    """Report names, modules and tables that two resources would share."""
     spellings: tuple[tuple[str, str, Callable[[Resource], str]], ...] = (
         ("name", "two resources are called", lambda r: r.name),
         ("name", "two resources become the module", lambda r: r.snake),

@@ -21,6 +21,7 @@ from forgecore.ir import (
     Resource,
     Together,
 )
+from forgecore.memory import Memory
 from forgecore.plugin.extensions import Extensions
 from forgecore.runtime.settings import ProjectSettings, snake_name
 from forgecore.schema.convert import DROPPED, Fault, convert
@@ -133,7 +134,7 @@ def project_names(project: Path, settings: ProjectSettings) -> tuple[str, str]:
 
 
 def structure_ir(
-    documents: Documents, name: str, package: str, extensions: Extensions
+    documents: Documents, name: str, package: str, extensions: Extensions, memory: Memory
 ) -> tuple[IR, Origins, list[Diagnostic]]:
     """Return the IR of the schema, as far as it is sound.
 
@@ -141,7 +142,20 @@ def structure_ir(
     of what is around it.
     """
     builder = _Builder(extensions)
-    resources = [builder.resource(document) for document in documents.resources]
+    resources: list[Resource | None] = []
+    for document in documents.resources:
+        if (known := memory.resource(document, extensions.types)) is not None:
+            resource, written = known
+            for value, path in written:
+                builder.origins[id(value)] = (value, Origin(resource.origin.document, path))
+            resources.append(resource)
+            continue
+        before, faults = len(builder.origins), len(builder.diagnostics)
+        made = builder.resource(document)
+        resources.append(made)
+        if made is not None and len(builder.diagnostics) == faults:
+            new = list(builder.origins.values())[before:]
+            memory.keep_resource(document, made, [(value, at.path) for value, at in new])
     found = sorted((r for r in resources if r is not None), key=lambda r: r.name)
     ir = IR(name=name, package=package, resources=tuple(found))
     return ir, Origins(builder.origins), builder.diagnostics

@@ -2,7 +2,7 @@
 
 import difflib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final, Literal
 
@@ -59,9 +59,16 @@ class Difference:
 
 
 def differences(
-    project: Path, package: Path, texts: Mapping[str, str], lock: Lock
+    project: Path,
+    package: Path,
+    texts: Mapping[str, str],
+    lock: Lock,
+    kept: Collection[str] = (),
 ) -> Iterator[Difference]:
-    """Give every file that publishing `texts`, by path relative to the package, would change."""
+    """Give every file that publishing `texts`, by path relative to the package, would change.
+
+    Files that are `kept` stay, and are not looked at.
+    """
     for path, text in texts.items():
         target = package / path
         shown = target.relative_to(project).as_posix()
@@ -78,7 +85,8 @@ def differences(
     prefix = (package / "gen").relative_to(project).as_posix() + "/"
     for shown, entry in lock.entries.items():
         inside = f"gen/{shown.removeprefix(prefix)}" if shown.startswith(prefix) else None
-        if entry.kind != "gen" or inside in texts or ".." in shown.split("/"):
+        is_made = inside in texts or inside in kept
+        if entry.kind != "gen" or is_made or ".." in shown.split("/"):
             continue
         if (old := content(project / shown)) is None:
             continue

@@ -1,19 +1,20 @@
 """Format generated Python with ruff, by the configuration that ruff finds for these paths."""
 
 import hashlib
+import json
 import os
 import re
 import shutil
 import subprocess
 import sysconfig
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, cast
 
 from forgecore.diagnostics import Diagnostic
-from forgecore.remembered import FORMATTER_FILES, read_cached, write_cached
+from forgecore.remembered import FORMATTER_FILES, hashed, read_cached, write_cached
 
 MARK: Final = ".forge-stage-"
 
@@ -23,77 +24,86 @@ def formatter_version() -> str:
     return version("ruff")
 
 
-def format_texts(
-    texts: Mapping[str, str], package: Path, project: Path, top: str
-) -> tuple[dict[str, str], list[Diagnostic]]:
-    """Return `texts`, by path relative to `package`, formatted and with imports in order.
+class Formatter:
+    """The formatter of a project, by the configuration that it finds beside its package.
 
-    They are staged in a folder beside their place, so that ruff finds the same configuration.
-    `top` is the first part of the package's name: ruff would look for its modules on disk, and
-    sort the imports of a first build differently.
+    It knows what it made of which text, as long as that stands on disk as it was made. `top` is
+    the first part of the package's name: ruff would look for its modules on disk, and sort the
+    imports of a first build differently.
     """
-    cache = _Cache(package, project, top)
-    known = cache.known(texts)
-    python = {
-        path: text for path, text in texts.items() if path.endswith(".py") and path not in known
-    }
-    if not python:
-        return {**texts, **known}, []
-    near = next(folder for folder in (package, *package.parents) if folder.is_dir())
-    with tempfile.TemporaryDirectory(prefix=f"{MARK}{os.getpid()}-", dir=near) as name:
-        stage = Path(name)
-        for path, text in python.items():
-            target = stage / path
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_text(text, encoding="utf-8", newline="\n")
-        listed = stage / ".files"
-        listed.write_text("\n".join(str(stage / path) for path in python), encoding="utf-8")
-        common = ["--no-cache", "--no-force-exclude", f"@{listed}"]
-        ours = f'lint.isort.known-first-party = ["{top}"]'
-        sorting = ["check", "--fix-only", "--select", "I", "--exit-zero", "--config", ours, *common]
-        for arguments in (sorting, ["format", *common]):
-            run = subprocess.run(
-                [ruff_program(), *arguments],
-                # The settings in somebody's home are no input of the project.
-                cwd=project,
-                env={"HOME": name, "XDG_CONFIG_HOME": name, "PATH": os.environ.get("PATH", "")},
-                capture_output=True,
-                text=True,
-                check=False,
-            )
-            if run.returncode:
-                return {}, [_refused(run.stderr, stage, python)]
-        formatted = {path: (stage / path).read_text(encoding="utf-8") for path in python}
-    cache.remember(texts, {**known, **formatted})
-    return {**texts, **known, **formatted}, []
-
-
-class _Cache:
-    """What the formatter made of which text, as long as it stands on disk as it was made."""
 
     def __init__(self, package: Path, project: Path, top: str) -> None:
         self._package = package
+        self._project = project
+        self._top = top
         self._file = project / ".forge" / "cache" / "format.json"
         folders = (package, *package.parents)
         settings = [folder / name for folder in folders for name in FORMATTER_FILES]
         texts = [path.read_text("utf-8", "replace") for path in settings if path.is_file()]
-        self._maker = _hash("\0".join([formatter_version(), str(package), top, *texts]))
+        self.maker = hashed([formatter_version(), str(package), top, *texts])
 
-    def known(self, texts: Mapping[str, str]) -> dict[str, str]:
-        """Return the formatted texts that are known, by path."""
-        made = (read_cached(self._file) or {}).get(self._maker)
-        known: dict[str, str] = {}
-        for path, (raw, formatted) in made.items() if isinstance(made, dict) else ():
-            if path in texts and raw == _hash(texts[path]):
+    def format(
+        self, texts: Mapping[str, str], kept: Collection[str] = ()
+    ) -> tuple[dict[str, str], list[Diagnostic]]:
+        """Return `texts`, by path relative to the package, formatted and with imports in order.
+
+        Of files that are `kept` it goes on knowing what it made.
+        """
+        made = self._made()
+        known = dict(self._known(texts, made))
+        python = {
+            path: text for path, text in texts.items() if path.endswith(".py") and path not in known
+        }
+        formatted, faults = self._run(python) if python else ({}, [])
+        if faults:
+            return {}, faults
+        if python or made.keys() - texts.keys() - set(kept):
+            new = {path: (_hash(texts[path]), _hash(text)) for path, text in formatted.items()}
+            old = {path: pair for path, pair in made.items() if path in known or path in kept}
+            data = json.dumps({self.maker: {**old, **new}})
+            write_cached(self._file, data.encode())
+        return {**texts, **known, **formatted}, []
+
+    def _made(self) -> dict[str, Any]:
+        made = (read_cached(self._file) or {}).get(self.maker)
+        return cast("dict[str, Any]", made) if isinstance(made, dict) else {}
+
+    def _known(
+        self, texts: Mapping[str, str], made: Mapping[str, Any]
+    ) -> Iterator[tuple[str, str]]:
+        for path, text in texts.items():
+            if path in made and made[path][0] == _hash(text):
                 content = _text_of(self._package / path)
-                if content is not None and _hash(content) == formatted:
-                    known[path] = content
-        return known
+                if content is not None and _hash(content) == made[path][1]:
+                    yield path, content
 
-    def remember(self, texts: Mapping[str, str], formatted: Mapping[str, str]) -> None:
-        """Note what was made of which text."""
-        made = {path: (_hash(texts[path]), _hash(text)) for path, text in formatted.items()}
-        write_cached(self._file, {self._maker: made})
+    def _run(self, texts: Mapping[str, str]) -> tuple[dict[str, str], list[Diagnostic]]:
+        # Staged beside their place, so that ruff finds the same configuration.
+        near = next(f for f in (self._package, *self._package.parents) if f.is_dir())
+        with tempfile.TemporaryDirectory(prefix=f"{MARK}{os.getpid()}-", dir=near) as name:
+            stage = Path(name)
+            for path, text in texts.items():
+                target = stage / path
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_text(text, encoding="utf-8", newline="\n")
+            listed = stage / ".files"
+            listed.write_text("\n".join(str(stage / path) for path in texts), encoding="utf-8")
+            common = ["--no-cache", "--no-force-exclude", f"@{listed}"]
+            ours = f'lint.isort.known-first-party = ["{self._top}"]'
+            sorting = ["--fix-only", "--select", "I", "--exit-zero", "--config", ours]
+            for arguments in (["check", *sorting, *common], ["format", *common]):
+                run = subprocess.run(
+                    [ruff_program(), *arguments],
+                    # The settings in somebody's home are no input of the project.
+                    cwd=self._project,
+                    env={"HOME": name, "XDG_CONFIG_HOME": name, "PATH": os.environ.get("PATH", "")},
+                    capture_output=True,
+                    text=True,
+                    check=False,
+                )
+                if run.returncode:
+                    return {}, [_refused(run.stderr, stage, texts)]
+            return {path: (stage / path).read_text(encoding="utf-8") for path in texts}, []
 
 
 def _text_of(path: Path) -> str | None:

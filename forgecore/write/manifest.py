@@ -10,7 +10,7 @@ from attrs import evolve, field, frozen
 HEAD: Final = "# Written by `forgecore build`; after a merge conflict, build again."
 
 
-@frozen(order=True)
+@frozen
 class Entry:
     """A file: where it is (relative to the project), whose it is, and what it holds."""
 
@@ -35,13 +35,13 @@ class Lock:
     @classmethod
     def of(cls, head: Iterable[str], entries: Iterable[Entry]) -> "Lock":
         """Make a lock of its lines."""
-        return cls(tuple(head), {entry.path: entry for entry in sorted(entries)})
+        return cls(tuple(head), {entry.path: entry for entry in sorted(entries, key=_path)})
 
     def text(self) -> str:
         """Return the file's text."""
         lines = [
             " ".join((e.path, e.kind, e.owner, e.contributors or "-", e.digest))
-            for e in sorted(self.entries.values())
+            for e in sorted(self.entries.values(), key=_path)
         ]
         return "\n".join([HEAD, *self.head, *lines]) + "\n"
 
@@ -68,6 +68,10 @@ def read_lock(path: Path) -> Lock:
         digests.setdefault(entry.path, set()).add(entry.digest)
     two = frozenset(path for path, found in digests.items() if len(found) > 1)
     return evolve(Lock.of(head, entries), conflicted=two)
+
+
+def _path(entry: Entry) -> str:
+    return entry.path
 
 
 def digest_of(content: bytes) -> str:

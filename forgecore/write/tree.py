@@ -8,9 +8,9 @@ that died in between is completed, or undone, by the next one.
 import ctypes
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Final
 
 from attrs import frozen
@@ -95,9 +95,14 @@ def current_lock(tree: Tree) -> Lock:
     return read_lock(tree.project / _LOCK)
 
 
-def compare(tree: Tree, texts: Mapping[str, str], lock: Lock) -> tuple[Change, list[Diagnostic]]:
-    """Return what publishing `texts` would change, and the files that were edited by hand."""
-    found = list(differences(tree.project, tree.package, texts, lock))
+def compare(
+    tree: Tree, texts: Mapping[str, str], lock: Lock, kept: Collection[str] = ()
+) -> tuple[Change, list[Diagnostic]]:
+    """Return what publishing `texts` would change, and the files that were edited by hand.
+
+    Files that are `kept` are there as they are to be.
+    """
+    found = list(differences(tree.project, tree.package, texts, lock, kept))
     change = Change(
         written=tuple(one.path for one in found if one.path and one.new is not None),
         removed=tuple(one.path for one in found if one.path and one.new is None),
@@ -162,17 +167,16 @@ def _carry(gen: Path, stage: Path, without: set[str]) -> None:
             (target / name).symlink_to((Path(folder) / name).readlink())
         if not names and not files:
             target.mkdir(parents=True, exist_ok=True)
-        for name in files:
-            source = Path(folder) / name
-            relative = source.relative_to(gen)
-            if f"gen/{relative.as_posix()}" in without:
-                continue
-            target = stage / relative
-            target.parent.mkdir(parents=True, exist_ok=True)
+        within = (PurePosixPath("gen") / Path(folder).relative_to(gen).as_posix()).as_posix()
+        stay = [name for name in files if f"{within}/{name}" not in without]
+        if stay:
+            target.mkdir(parents=True, exist_ok=True)
+        # Thousands of files: paths as text, which os joins twenty times as fast as pathlib.
+        for source, place in ((f"{folder}/{name}", f"{target}/{name}") for name in stay):
             try:
-                target.hardlink_to(source)
+                os.link(source, place)
             except OSError:
-                shutil.copy2(source, target, follow_symlinks=False)
+                shutil.copy2(source, place, follow_symlinks=False)
 
 
 def _exchange(new: Path, old: Path) -> None:

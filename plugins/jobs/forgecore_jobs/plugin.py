@@ -23,6 +23,7 @@ from forgecore.plugin import (
     ScaffoldContext,
     ScaffoldFile,
     Start,
+    each_resource,
     hookimpl,
 )
 from forgecore_jobs.checks import (
@@ -86,15 +87,17 @@ def forgecore_render(ctx: RenderContext) -> Iterable[GeneratedFile]:
 
 
 @hookimpl
+@each_resource
 def forgecore_fragments(ctx: FragmentsContext) -> Iterable[Fragment]:
     """Give the outbox arms, and the arguments classes."""
-    return fragments(ctx.ir.package, declared_hooks(ctx.resources))
+    return fragments(ctx.ir.package, declared_hooks([ctx.resource]))
 
 
 @hookimpl
+@each_resource
 def forgecore_scaffold(ctx: ScaffoldContext) -> Iterable[ScaffoldFile]:
     """Give the workers to begin with."""
-    return stub_files(ctx.ir.package, declared_hooks(ctx.resources))
+    return stub_files(ctx.ir.package, declared_hooks([ctx.resource]))
 
 
 @hookimpl

@@ -1,0 +1,255 @@
+"""Memory: what builds made of what, so that the next one makes anew only what has changed.
+
+`remembered` says whether there is anything to do; this says what there is to do. A resource is
+settled when it, the resources around it and all that is not of the schema are as they were:
+then its files stand on disk as a build would write them, and nobody is asked about it.
+
+A memory can be deleted at any time. It is read from a file in the project, so nothing in it
+may be more than data: classes of the IR and of options that plugins declared, never functions.
+"""
+
+import hashlib
+import io
+import os
+import pickle
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from enum import Enum
+from pathlib import Path
+from typing import Any, Final, cast
+
+import attrs
+from attrs import evolve, field, frozen
+
+from forgecore.ir import IR, NO_DEFAULT, FieldType, Resource, related_names
+from forgecore.remembered import write_cached
+from forgecore.source import Document, KeyPath, SourceFile
+
+_FILE: Final = "memory"
+_VERSION: Final = 1
+_DATA: Final = frozenset(
+    {
+        ("builtins", "frozenset"),
+        ("builtins", "set"),
+        ("datetime", "date"),
+        ("datetime", "datetime"),
+        ("datetime", "time"),
+        ("datetime", "timedelta"),
+        ("datetime", "timezone"),
+        ("decimal", "Decimal"),
+        ("uuid", "UUID"),
+    }
+)
+Written = Sequence[tuple[object, KeyPath]]
+"""The options of a resource, with where each was written."""
+
+
+@frozen(kw_only=True)
+class KeptFile:
+    """A generated file that stands on disk; `stat` is how it is known to be the same."""
+
+    path: str
+    owner: str
+    contributors: tuple[str, ...]
+    digest: str
+    stat: tuple[int, int, int]
+
+
+@frozen(kw_only=True)
+class Settled:
+    """What a resource came to. `key` is of its inputs, `around` of fragments from elsewhere.
+
+    `declared` are the slots of its files, `targets` those of its fragments, and `filled` the
+    targets that are filled whatever else is. `is_clean`: its checks found nothing.
+    """
+
+    key: str
+    around: str
+    files: tuple[KeptFile, ...]
+    scaffolds: tuple[tuple[str, str], ...]
+    declared: frozenset[str]
+    targets: frozenset[str]
+    filled: frozenset[str]
+    is_clean: bool
+
+
+@frozen(kw_only=True)
+class _State:
+    parts: dict[str, str] = field(factory=dict[str, str])
+    schema: dict[str, tuple[str, bytes]] = field(factory=dict[str, tuple[str, bytes]])
+    settled: dict[str, Settled] = field(factory=dict[str, Settled])
+
+
+class Memory:
+    """What a build can go by. An empty one lets everything be made."""
+
+    def __init__(self, state: _State | None = None) -> None:
+        self._state = state or _State()
+        self._resources: dict[str, tuple[str, Resource, Written]] = {}
+        self._parts: Mapping[str, str] = {}
+        self._schema: dict[str, str] = {}
+        self._keys: Mapping[str, str] = {}
+
+    @classmethod
+    def load(cls, project: Path) -> "Memory":
+        """Return what is remembered of a project: nothing if that cannot be read."""
+        try:
+            read = (project / ".forge" / "cache" / _FILE).read_bytes()
+            version, state = _Unpickler(io.BytesIO(read), None, {}).load()
+        except Exception:  # noqa: BLE001 -- whatever is wrong with it, it can be made anew
+            return cls()
+        return cls(state if version == _VERSION and isinstance(state, _State) else None)
+
+    def save(self, project: Path) -> None:
+        """Keep it for the next process; where it cannot be written, the next one works more."""
+        schema = dict(self._state.schema)
+        for path, (digest, resource, written) in self._resources.items():
+            if schema.get(path, ("",))[0] != digest and (data := _pickled((resource, written))):
+                schema[path] = (digest, data)
+        present = {path: known for path, known in schema.items() if path in self._schema}
+        state = evolve(self._state, schema=present)
+        data = pickle.dumps((_VERSION, state), protocol=5)
+        write_cached(project / ".forge" / "cache" / _FILE, data)
+
+    def is_toml(self, source: SourceFile) -> bool:
+        """Note a file of the schema; return whether it has been read before as it is now."""
+        digest = hashlib.sha256(source.text.encode()).hexdigest()
+        self._schema[source.path] = digest
+        found = self._resources.get(source.path) or self._state.schema.get(source.path)
+        return found is not None and found[0] == digest
+
+    def begin(self, parts: Mapping[str, str]) -> None:
+        """Say what this build is made by, beside the schema: all else is as `parts` say."""
+        self._parts = parts
+        if self._state.parts != parts:
+            self._resources.clear()
+            self._state = evolve(self._state, schema={}, settled={})
+
+    def resource(
+        self, document: Document, types: Mapping[str, FieldType]
+    ) -> tuple[Resource, Written] | None:
+        """Return what a file of the schema became, if it says what it said then."""
+        path = document.source.path
+        known = self._resources.get(path)
+        if known is None and path in self._state.schema:
+            digest, data = self._state.schema[path]
+            if digest == self._schema.get(path):
+                try:
+                    resource, written = _Unpickler(io.BytesIO(data), document, types).load()
+                except Exception:  # noqa: BLE001 -- as in load
+                    return None
+                known = self._resources[path] = (digest, resource, written)
+        if known is None or known[0] != self._schema.get(path):
+            return None
+        return known[1:]
+
+    def keep_resource(self, document: Document, resource: Resource, written: Written) -> None:
+        """Remember what a file of the schema became, with its options and their places."""
+        path = document.source.path
+        self._resources[path] = (self._schema.get(path, ""), resource, written)
+
+    def look_at(self, ir: IR, structured: Iterable[Resource]) -> None:
+        """Take the IR as this build's; `structured` are the resources before plugins changed any.
+
+        A resource is of its file, and of the files of those that it refers to or that refer to it.
+        """
+        untouched = {id(resource) for resource in structured}
+        own = {
+            one.name: self._schema.get(one.origin.document.source.path, "")
+            if id(one) in untouched
+            else digest_of(one)
+            for one in ir.resources
+        }
+        self._keys = {
+            name: _digest([own[name], *(own[other] for other in others)])
+            for name, others in related_names(ir).items()
+        }
+
+    def settled(self, resource: str) -> Settled | None:
+        """Return what a resource came to, if its inputs are the same."""
+        found = self._state.settled.get(resource)
+        return found if found is not None and found.key == self._keys.get(resource) else None
+
+    def key(self, resource: str) -> str:
+        """Return the key of a resource's inputs."""
+        return self._keys[resource]
+
+    def settle(self, settled: Mapping[str, Settled]) -> None:
+        """Remember what this build, which has just been published, came to."""
+        self._state = evolve(self._state, parts=dict(self._parts), settled=dict(settled))
+
+
+def is_on_disk(folder: Path, files: Iterable[KeptFile]) -> bool:
+    """Return whether files, by path below `folder`, are as they were written."""
+    return all(stat_of(folder, file.path) == file.stat for file in files)
+
+
+def stat_of(folder: Path, path: str) -> tuple[int, int, int]:
+    """Return the size, time of change and inode of a file of a folder: zeros if there is none."""
+    try:
+        found = os.lstat(f"{folder}/{path}")  # thousands of files: pathlib would join them slowly
+    except OSError:
+        return (0, 0, 0)
+    return (found.st_size, found.st_mtime_ns, found.st_ino)
+
+
+def digest_of(value: object) -> str:
+    """Return a digest of an artefact or a part of the IR.
+
+    Things that are equal may have two digests, and one that holds more than data has another
+    each time: then something is made that need not be.
+    """
+    data = _pickled(value)
+    return hashlib.sha256(os.urandom(16) if data is None else data).hexdigest()
+
+
+def _digest(parts: Iterable[str]) -> str:
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+
+def _pickled(value: object) -> bytes | None:
+    buffer = io.BytesIO()
+    try:
+        _Pickler(buffer, protocol=5).dump(value)
+    except Exception:  # noqa: BLE001 -- a plugin's class may refuse in any way
+        return None
+    return buffer.getvalue()
+
+
+class _Pickler(pickle.Pickler):
+    def persistent_id(self, obj: Any) -> tuple[str, str] | None:  # noqa: ANN401
+        if obj is NO_DEFAULT:
+            return ("no default", "")
+        if isinstance(obj, Document):
+            return ("document", obj.source.path)
+        if isinstance(obj, FieldType):
+            return ("type", obj.name)
+        return None
+
+
+class _Unpickler(pickle.Unpickler):
+    def __init__(
+        self, file: io.BytesIO, document: Document | None, types: Mapping[str, FieldType]
+    ) -> None:
+        super().__init__(file)
+        self._document = document
+        self._types = types
+
+    def persistent_load(self, pid: Any) -> object:  # noqa: ANN401
+        what, name = pid
+        match what:
+            case "no default":
+                return NO_DEFAULT
+            case "document":
+                return self._document
+            case _:
+                return self._types[name]
+
+    def find_class(self, module_name: str, global_name: str) -> Any:  # noqa: ANN401
+        # Only classes of modules that are imported already: a file must not bring in code.
+        found = getattr(sys.modules.get(module_name), global_name, None)
+        is_data = (module_name, global_name) in _DATA
+        is_class = isinstance(found, type) and (attrs.has(found) or issubclass(found, Enum))
+        if not (is_data or is_class):
+            raise pickle.UnpicklingError(f"{module_name}.{global_name} is no data")
+        return cast("Any", found)
