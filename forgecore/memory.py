@@ -76,6 +76,7 @@ class Settled:
 @frozen(kw_only=True)
 class _State:
     parts: dict[str, str] = field(factory=dict[str, str])
+    digests: dict[str, str] = field(factory=dict[str, str])
     schema: dict[str, tuple[str, bytes]] = field(factory=dict[str, tuple[str, bytes]])
     settled: dict[str, Settled] = field(factory=dict[str, Settled])
 
@@ -85,6 +86,7 @@ class Memory:
 
     def __init__(self, state: _State | None = None) -> None:
         self._state = state or _State()
+        self._before = self._state
         self._resources: dict[str, tuple[str, Resource, Written]] = {}
         self._parts: Mapping[str, str] = {}
         self._schema: dict[str, str] = {}
@@ -121,6 +123,7 @@ class Memory:
     def begin(self, parts: Mapping[str, str]) -> None:
         """Say what this build is made by, beside the schema: all else is as `parts` say."""
         self._parts = parts
+        self._before = self._state
         if self._state.parts != parts:
             self._resources.clear()
             self._state = evolve(self._state, schema={}, settled={})
@@ -176,7 +179,28 @@ class Memory:
 
     def settle(self, settled: Mapping[str, Settled]) -> None:
         """Remember what this build, which has just been published, came to."""
-        self._state = evolve(self._state, parts=dict(self._parts), settled=dict(settled))
+        self._state = evolve(
+            self._state,
+            parts=dict(self._parts),
+            digests=dict(self._schema),
+            settled=dict(settled),
+        )
+
+    def changes(self, files: Iterable[str] | None = None) -> list[str] | None:
+        """Return what is not as it was for the build before this one; None if none is known.
+
+        `files` of the schema: only those count, and what is not of the schema.
+        """
+        before = self._before
+        if not before.parts:
+            return None
+        old, new = before.digests, self._schema
+        counted = sorted(old.keys() | new.keys() if files is None else files)
+        parts = sorted(before.parts.keys() | self._parts.keys())
+        return [
+            *(path for path in counted if old.get(path) != new.get(path)),
+            *(name for name in parts if before.parts.get(name) != self._parts.get(name)),
+        ]
 
 
 def is_on_disk(folder: Path, files: Iterable[KeptFile]) -> bool:

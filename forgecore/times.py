@@ -19,6 +19,11 @@ def spent(what: What, name: str) -> Iterator[None]:
         _SPENT[what, name] = _SPENT.get((what, name), 0.0) + time.perf_counter() - begun
 
 
+def forget() -> None:
+    """Begin to count anew."""
+    _SPENT.clear()
+
+
 def times() -> list[tuple[What, str, float]]:
     """Return what was counted in this process, in seconds: stages in order, then the dearest."""
     stages = [(what, name, seconds) for (what, name), seconds in _SPENT.items() if what == "stage"]

@@ -16,6 +16,8 @@ NOTHING: Final = "nothing to do: {total} files are as they should be"
 @click.option("--check", is_flag=True, help="Write nothing; exit 1 if gen/ is not up to date.")
 @click.option("--diff", is_flag=True, help="Write nothing; show what would change.")
 @click.option("--dry-run", is_flag=True, help="Write nothing; name the files that would change.")
+@click.option("--watch", is_flag=True, help="Build, and again whenever something is saved.")
+@click.option("--explain", is_flag=True, help="Say of each file which input has changed.")
 @click.option("--without", multiple=True, metavar="PLUGIN", help="Leave a plugin out. Repeatable.")
 @click.option("--stats", is_flag=True, help="Say where the time went.")
 @click.option("--json", "as_json_", is_flag=True, help="The same as --format json.")
@@ -27,6 +29,8 @@ def build(  # noqa: PLR0917 -- click passes options by name
     check: bool,
     diff: bool,
     dry_run: bool,
+    watch: bool,
+    explain: bool,
     without: tuple[str, ...],
     stats: bool,
     as_json_: bool,
@@ -40,7 +44,9 @@ def build(  # noqa: PLR0917 -- click passes options by name
     looks = check or diff or dry_run
     if force and looks:
         raise click.UsageError("--force writes, so it goes with none of --check, --diff, --dry-run")
-    is_plain = form == "text" and not (looks or force or without or stats)
+    if watch and looks:
+        raise click.UsageError("--watch writes, so it goes with none of --check, --diff, --dry-run")
+    is_plain = form == "text" and not (looks or force or without or stats or watch)
     if is_plain and (project := find_project()) and (said := remembered_build(project)):
         for warning in said["warnings"]:
             click.echo(warning, err=True)
@@ -55,6 +61,8 @@ def build(  # noqa: PLR0917 -- click passes options by name
             check=check,
             diff=diff,
             dry_run=dry_run,
+            watch=watch,
+            explain=explain,
             without=without,
             stats=stats,
             form=form,

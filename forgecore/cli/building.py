@@ -14,6 +14,7 @@ from forgecore.cli.build import NOTHING
 from forgecore.cli.project import INPUT, builtin, plugin_folders, project_folder, show
 from forgecore.cli.report import as_github, as_json, as_sarif
 from forgecore.diagnostics import Diagnostic
+from forgecore.ir import related_names
 from forgecore.memory import Memory
 from forgecore.remembered import Inputs, remember_build
 from forgecore.times import times
@@ -28,6 +29,8 @@ class Wish:
     check: bool
     diff: bool
     dry_run: bool
+    watch: bool
+    explain: bool
     without: tuple[str, ...]
     stats: bool
     form: str
@@ -35,13 +38,23 @@ class Wish:
 
 def run(wish: Wish) -> int:
     """Build, or look; return the exit status."""
+    if wish.watch:
+        from forgecore.cli.watching import watch  # noqa: PLC0415 -- no other build waits
+
+        watch(project_folder(), lambda memory: _run(wish, memory))
+    # What somebody asked to be left out, or overwritten, is nothing to go by.
+    is_known = not (wish.without or wish.force)
+    return _run(wish, Memory.load(project_folder()) if is_known else None)
+
+
+def _run(wish: Wish, memory: Memory | None) -> int:
     # A build makes many objects and keeps most until it ends: looking for garbage finds none.
     gc.disable()
     try:
         if wish.check or wish.diff or wish.dry_run:
             status = _looked(make(project_folder(), builtin(), wish.without), wish)
         else:
-            status = _built(wish)
+            status = _built(wish, memory)
     except BuildError as error:
         if wish.form == "text":
             raise
@@ -55,36 +68,58 @@ def run(wish: Wish) -> int:
     return status
 
 
-def _built(wish: Wish) -> int:
+def _built(wish: Wish, memory: Memory | None) -> int:
     project, form = project_folder(), wish.form
     inputs = Inputs(project)
-    # What somebody asked to be left out, or overwritten, is nothing to go by.
-    memory = None if wish.without or wish.force else Memory.load(project)
     output, change = run_build(project, builtin(), wish.without, force=wish.force, memory=memory)
     shown = output.tree.shown
     removed = [*change.elsewhere, *map(shown, change.removed)]
     written = [*map(shown, change.written)]
     total = output.total
-    if memory is not None:
+    if memory is not None and not wish.watch:
         memory.save(project)
-    if not wish.without:
+    if not (wish.without or wish.watch):
         # The next build may go by this one.
         said = {"total": total, "warnings": [warning.render() for warning in output.warnings]}
         remember_build(inputs, output.tree.package, plugin_folders(output.opened.host), said)
     if form != "text":
-        more = {"written": written, "removed": removed, "files": total}
+        more: dict[str, Any] = {"written": written, "removed": removed, "files": total}
+        if wish.explain:
+            reasons = _reasons(output, change.written, memory)
+            more["because"] = {path: text.removeprefix(": ") for path, text in reasons.items()}
         _tell(form, output.warnings, (), more)
         return 0
     show(list(output.warnings))
     for path in removed:
         click.echo(f"removed {path}")
+    reasons = _reasons(output, change.written, memory) if wish.explain else {}
     for path in written:
-        click.echo(f"wrote {path}")
+        click.echo(f"wrote {path}{reasons.get(path, '')}")
     if written or removed:
         click.echo(f"{len(written)} of {total} files written, {len(removed)} removed")
     else:
         click.echo(NOTHING.format(total=total))
     return 0
+
+
+def _reasons(output: Output, written: Sequence[str], memory: Memory | None) -> dict[str, str]:
+    """Return, for each file that was written, which inputs have changed since the last build."""
+    of = {file.path: file.of for file in output.files}
+    sources = {one.name: one.origin.document.source.path for one in output.ir.resources}
+    related = related_names(output.ir)
+    found: dict[str, str] = {}
+    for path in written:
+        name = of.get(path)
+        files = None if name is None else [sources[one] for one in (name, *related[name])]
+        changes = memory.changes(files) if memory is not None else None
+        if changes is None:
+            text = "no build before this one is remembered"
+        elif changes:
+            text = ", ".join(changes)
+        else:
+            text = "it was not as the last build left it"
+        found[output.tree.shown(path)] = f": {text}"
+    return found
 
 
 def _looked(output: Output, wish: Wish) -> int:

@@ -1,0 +1,79 @@
+"""`forgecore build --watch`: a build for whatever is saved, in a process that stays."""
+
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final, NoReturn
+
+import click
+
+from forgecore.build import open_project, package_folder
+from forgecore.cli.project import builtin, explain, plugin_folders
+from forgecore.memory import Memory
+from forgecore.remembered import hashed, stats
+from forgecore.schema.structure import project_names
+from forgecore.times import forget
+
+_SHORTEST: Final = 0.02
+_SHARE: Final = 30
+"""Seconds between two looks: a look takes a thirtieth of the time at most."""
+_CODE: Final = 0.5
+"""Seconds between two looks at what the process cannot take up while it runs."""
+
+
+def watch(project: Path, build: Callable[[Memory], int]) -> NoReturn:
+    """Build whenever something that a build reads is saved, until Ctrl-C.
+
+    What is imported stays as it was: where forge.toml or code changes, the process begins anew.
+    """
+    click.echo("watching schema/, forge.toml and the plugins: Ctrl-C ends it", err=True)
+    opened = open_project(project, builtin())
+    package = package_folder(project, project_names(project, opened.settings)[1])
+    inputs = [project / "schema", package / "resources"]
+    fixed = [project / "forge.toml", Path(__file__).parents[1], *plugin_folders(opened.host)]
+    memory = Memory.load(project)
+    begun_with, built, looked = _signature(fixed), "", time.monotonic()
+    try:
+        while True:
+            begun = time.monotonic()
+            seen = _signature(inputs)
+            pause = max(_SHORTEST, (time.monotonic() - begun) * _SHARE)
+            if seen != built:
+                # An editor writes in several steps: what is still changing is waited for.
+                time.sleep(_SHORTEST / 2)
+                if _signature(inputs) != seen:
+                    continue
+                _build(build, memory)
+                built = seen
+            elif time.monotonic() - looked > _CODE:
+                looked = time.monotonic()
+                if _signature(fixed) != begun_with:
+                    _begin_anew()
+            time.sleep(pause)
+    finally:
+        memory.save(project)
+
+
+def _build(build: Callable[[Memory], int], memory: Memory) -> None:
+    begun = time.monotonic()
+    forget()
+    try:
+        build(memory)
+    except Exception as error:
+        if (known := explain(error)) is None:
+            raise
+        click.echo(known[0], err=True)
+    click.echo(f"in {(time.monotonic() - begun) * 1e3:.0f} ms", err=True)
+    sys.stdout.flush()
+
+
+def _begin_anew() -> NoReturn:
+    click.echo("forge.toml or code has changed: beginning anew", err=True)
+    sys.stdout.flush()
+    os.execv(sys.executable, [sys.executable, "-m", "forgecore", *sys.argv[1:]])  # noqa: S606 -- itself
+
+
+def _signature(paths: Sequence[Path]) -> str:
+    return hashed(text for path in paths for text in stats(path))

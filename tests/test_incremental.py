@@ -1,0 +1,478 @@
+"""A build that goes by the last one gives what a build of everything gives, byte for byte."""
+
+import json
+import os
+import pickle
+import random
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from conftest import Project, copy_project
+from forgecore.cli.app import main
+
+Resource = dict[str, object]
+
+
+class Edits:
+    """A schema that is edited at random, and can always be written as it is."""
+
+    def __init__(self, seed: int) -> None:
+        self.random = random.Random(seed)
+        self.numbers = iter(range(1, 10_000))
+        self.resources: dict[str, Resource] = {}
+        self.plugins = ["jobs", "scaffold"]
+        for _ in range(4):
+            self.add_resource()
+
+    def step(self) -> str:
+        edit = self.random.choice(
+            [
+                self.add_resource,
+                self.remove_resource,
+                self.rename_resource,
+                self.move_file,
+                self.add_field,
+                self.add_field,
+                self.remove_field,
+                self.change_limit,
+                self.change_limit,
+                self.toggle,
+                self.toggle,
+                self.relate,
+                self.relate,
+                self.relate,
+                self.unrelate,
+                self.hook,
+                self.unhook,
+                self.plugin,
+            ]
+        )
+        edit()
+        return edit.__name__
+
+    def any(self) -> Resource:
+        return self.resources[self.random.choice(sorted(self.resources))]
+
+    def add_resource(self) -> None:
+        number = next(self.numbers)
+        self.resources[f"r{number}"] = {
+            "name": f"Thing{number}",
+            "flags": {"tenant_scoped": True},
+            "fields": {"title": 10},
+            "relations": {},
+            "hooks": [],
+        }
+
+    def remove_resource(self) -> None:
+        if len(self.resources) > 2:
+            del self.resources[self.random.choice(sorted(self.resources))]
+
+    def rename_resource(self) -> None:
+        self.any()["name"] = f"Named{next(self.numbers)}"
+
+    def move_file(self) -> None:
+        old = self.random.choice(sorted(self.resources))
+        self.resources[f"below/m{next(self.numbers)}"] = self.resources.pop(old)
+
+    def add_field(self) -> None:
+        self.any()["fields"][f"field_{next(self.numbers)}"] = self.random.randint(1, 99)
+
+    def remove_field(self) -> None:
+        fields = self.any()["fields"]
+        if len(fields) > 1:
+            fields.pop(self.random.choice(sorted(fields)))
+
+    def change_limit(self) -> None:
+        fields = self.any()["fields"]
+        fields[self.random.choice(sorted(fields))] = self.random.randint(1, 99)
+
+    def toggle(self) -> None:
+        flags = self.any()["flags"]
+        name = self.random.choice(["soft_delete"] * 4 + ["timestamps"] * 4 + ["tenant_scoped"])
+        flags[name] = not flags.get(name)
+
+    def relate(self) -> None:
+        how = self.random.choice(["restrict", "restrict", "cascade", "set_null"])
+        self.any()["relations"][f"to_{next(self.numbers)}"] = (self.any(), how)
+
+    def unrelate(self) -> None:
+        self.any()["relations"].clear()
+
+    def hook(self) -> None:
+        event = self.random.choice(["after_create", "after_update", "after_delete"])
+        self.any()["hooks"].append((event, f"kind_{next(self.numbers)}"))
+
+    def unhook(self) -> None:
+        self.any()["hooks"].clear()
+
+    def plugin(self) -> None:
+        self.plugins = ["jobs", "scaffold"] + ["otel"] * ("otel" not in self.plugins)
+
+    def write(self, project: Project) -> None:
+        project.write("forge.toml", f'[project]\nname = "shop"\nplugins = {self.plugins!r}\n')
+        folder = project.folder / "schema"
+        for path in folder.rglob("*.toml") if folder.is_dir() else ():
+            if path.relative_to(folder).with_suffix("").as_posix() not in self.resources:
+                path.unlink()
+        for name, one in self.resources.items():
+            text = written(one)
+            path = folder / f"{name}.toml"
+            if not path.exists() or path.read_text() != text:
+                project.write(f"schema/{name}.toml", text)
+
+
+def written(one: Resource) -> str:
+    lines = ["[resource]", f'name = "{one["name"]}"']
+    lines += [f"{name} = {str(bool(is_so)).lower()}" for name, is_so in one["flags"].items()]
+    lines.append("[fields]")
+    lines += [
+        f'{name} = {{ type = "string", required = true, max_length = {limit}, sortable = true }}'
+        for name, limit in one["fields"].items()
+    ]
+    for name, (target, how) in one["relations"].items():
+        # What is gone is referred to nevertheless: that is a mistake, until it is taken back.
+        text = f'belongs_to = "{target["name"]}"'
+        lines += [f"[relations.{name}]", text, f'on_delete = "{how}"']
+    for event, kind in one["hooks"]:
+        lines += [f"[[hooks.{event}]]", f'kind = "{kind}"']
+    return "\n".join(lines) + "\n"
+
+
+def tree(project: Project) -> dict[str, bytes]:
+    files = [p for p in (project.folder / "shop" / "gen").rglob("*") if p.suffix in {".py", ".sql"}]
+    files.append(project.folder / "forge.lock")
+    return {str(path.relative_to(project.folder)): path.read_bytes() for path in files}
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_random_edits_give_what_a_build_of_everything_gives(
+    project, tmp_path, seed, capsys, monkeypatch
+):
+    edits = Edits(seed)
+    was_sound = 0
+    for number in range(16):
+        edit = edits.step()
+        edits.write(project)
+        monkeypatch.setenv("FORGE_PROJECT_DIR", str(project.folder))
+        status = main(["build"])
+        errors = capsys.readouterr().err
+        # All that a build reads, and nothing that one wrote.
+        whole = Project(tmp_path / f"whole{number}" / "shop")
+        edits.write(whole)
+        monkeypatch.setenv("FORGE_PROJECT_DIR", str(whole.folder))
+        assert status == main(["build"]), (edit, errors)
+        assert errors == capsys.readouterr().err, edit
+        if status == 0:
+            was_sound += 1
+            assert tree(project) == tree(whole), edit
+    assert was_sound > 3
+
+
+# --- plugins of which there are two versions
+
+
+PLUGIN = """
+from attrs import frozen
+from forgecore.plugin import Fragment, GeneratedFile, each_resource, hookimpl
+
+
+@frozen
+class View:
+    name: str
+    others: int
+
+
+@hookimpl
+@each_resource
+def forgecore_render(ctx):
+    print("asked for", ctx.resource.name)
+    yield GeneratedFile(
+        path=f"gen/noted/{ctx.resource.snake}.py",
+        resource=ctx.resource.name,
+        template="noted:noted.mako",
+        view=View(ctx.resource.name, len(ctx.resources)),
+    )
+
+
+@hookimpl
+def forgecore_fragments(ctx):
+    # Given for all resources in one call: what comes to one may depend on any other.
+    for one in ctx.resources:
+        yield Fragment(
+            slot="actions.module",
+            resource=one.name,
+            template="noted:count.mako",
+            view=View(one.name, len(ctx.resources)),
+        )
+"""
+
+
+@pytest.fixture
+def noted(project: Project) -> Project:
+    for name, text in (
+        ("noted/__init__.py", PLUGIN),
+        ("noted/noted.mako", "# ${view.name}\nSEEN = ${view.others}\n"),
+        ("noted/count.mako", "OTHERS = ${view.others}\n"),
+        ("noted-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: noted\nVersion: 1.0\n"),
+        ("noted-1.0.dist-info/entry_points.txt", "[forgecore]\nnoted = noted\n"),
+    ):
+        project.write(f"site/{name}", text)
+    project.write("forge.toml", '[project]\nname = "shop"\nplugins = ["noted"]\n')
+    for name, more in (
+        ("Product", '[relations.of]\nbelongs_to = "Category"\n'),
+        ("Category", ""),
+        ("Tag", ""),
+    ):
+        project.write(f"schema/{name.lower()}.toml", schema(name, more=more))
+    return project
+
+
+def schema(name: str, limit: int = 10, more: str = "") -> str:
+    field = f'title = {{ type = "string", required = true, max_length = {limit} }}'
+    return f'[resource]\nname = "{name}"\n[fields]\n{field}\n{more}'
+
+
+def asked(project: Project, *options: str) -> tuple[list[str], str]:
+    there = {"PYTHONPATH": f"{project.folder}:{project.folder}/site"}
+    done = project.run("build", *options, env=there)
+    assert done.returncode == 0, done.stderr
+    said = done.stdout + done.stderr
+    names = {line.split()[-1] for line in said.splitlines() if "asked for" in line}
+    return sorted(names), said
+
+
+def test_only_what_is_changed_and_what_is_related_to_it_is_asked(noted):
+    source = noted.folder / "site" / "noted" / "__init__.py"
+    source.write_text(PLUGIN.partition("@hookimpl\ndef forgecore_fragments")[0])
+    assert asked(noted)[0] == ["Category", "Product", "Tag"]
+
+    noted.write("schema/tag.toml", schema("Tag", 11))
+    assert asked(noted)[0] == ["Tag"]
+    noted.write("schema/category.toml", schema("Category", 11))
+    assert asked(noted)[0] == ["Category", "Product"]
+
+    path = noted.folder / "shop/gen/noted/tag.py"
+    path.unlink()
+    assert asked(noted)[0] == ["Tag"]
+    assert path.exists()
+
+    config = noted.read("forge.toml")
+    noted.write("forge.toml", config + "[database]\npool = 3\n")
+    assert asked(noted)[0] == ["Category", "Product", "Tag"]
+
+    # What one call gives for every resource brings every resource back.
+    source.write_text(PLUGIN)
+    asked(noted)
+    noted.write("schema/one_more.toml", schema("OneMore"))
+    assert asked(noted)[0] == ["Category", "OneMore", "Product", "Tag"]
+    assert "OTHERS = 4" in noted.read("shop/gen/actions/tag.py")
+
+
+def test_a_slot_that_one_resource_fills_counts_for_all(noted):
+    noted.write(
+        "site/noted/__init__.py",
+        """
+from forgecore.plugin import Fragment, each_resource, hookimpl
+
+
+@hookimpl
+@each_resource
+def forgecore_fragments(ctx):
+    name = ctx.resource.name
+    yield Fragment(
+        slot="actions.module", resource=name, template="noted:seen.mako", when="actions.delete.ctes"
+    )
+    if any(field.name == "special" for field in ctx.resource.fields):
+        yield Fragment(slot="actions.delete.ctes", resource=name, template="noted:arm.mako")
+""",
+    )
+    noted.write("site/noted/seen.mako", "SEEN = 1\n")
+    noted.write("site/noted/arm.mako", "${arm} AS (SELECT 1)\n")
+    asked(noted)
+    assert "SEEN" not in noted.read("shop/gen/actions/category.py")
+
+    noted.write("schema/tag.toml", schema("Tag", 10, 'special = { type = "int" }\n'))
+    asked(noted)
+    assert "SEEN" in noted.read("shop/gen/actions/category.py")
+
+    noted.write("schema/tag.toml", schema("Tag"))
+    asked(noted)
+    assert "SEEN" not in noted.read("shop/gen/actions/category.py")
+
+
+def test_another_version_of_a_plugin_is_another_build(noted, tmp_path):
+    asked(noted)
+    first = tree(noted)
+    template = noted.folder / "site" / "noted" / "noted.mako"
+    old = template.read_text()
+
+    template.write_text(old.replace("SEEN", "SEEN_BY_TWO"))
+    _, said = asked(noted, "--explain")
+    assert "wrote shop/gen/noted/tag.py: plugin noted" in said
+    assert "SEEN_BY_TWO" in noted.read("shop/gen/noted/tag.py")
+    copy_project(noted.folder, tmp_path / "whole")
+    whole = Project(tmp_path / "whole")
+    asked(whole)
+    assert tree(whole) == tree(noted)
+
+    template.write_text(old)
+    asked(noted)
+    assert tree(noted) == first
+
+
+def test_what_changed_is_said_of_each_file(noted):
+    _, said = asked(noted, "--explain")
+    assert "wrote shop/gen/models/tag.py: no build before this one is remembered" in said
+
+    noted.write("schema/category.toml", schema("Category", 12, "[[index]]\nfields = ['title']\n"))
+    _, said = asked(noted, "--explain")
+    assert "wrote shop/gen/schema.sql: schema/category.toml\n" in said
+    assert "wrote shop/gen/validation/category.py: schema/category.toml\n" in said
+    assert "tag" not in said.partition("wrote")[2]
+
+    (noted.folder / "shop/gen/models/tag.py").unlink()
+    _, said = asked(noted, "--explain", "--json")
+    told = json.loads(said.splitlines()[-1])
+    assert told["because"] == {"shop/gen/models/tag.py": "it was not as the last build left it"}
+
+    (noted.folder / "schema/tag.toml").unlink()
+    noted.write("forge.toml", noted.read("forge.toml") + "[database]\npool = 3\n")
+    _, said = asked(noted, "--explain")
+    assert "wrote shop/gen/schema.sql: schema/tag.toml, forge.toml\n" in said
+
+
+def test_a_plugin_that_is_asked_for_one_resource_gives_what_is_of_it(noted):
+    source = noted.folder / "site" / "noted" / "__init__.py"
+    source.write_text(PLUGIN.replace("resource=ctx.resource.name", 'resource="Tag"'))
+    there = {"PYTHONPATH": f"{noted.folder}:{noted.folder}/site"}
+    done = noted.run("build", env=there)
+    assert done.returncode == 1
+    assert "plugin `noted` (noted 1.0): forgecore_render was asked for Category" in done.stderr
+
+    source.write_text(PLUGIN.replace("forgecore_render(ctx)", "forgecore_graph(ctx)"))
+    done = noted.run("build", env=there)
+    assert "forgecore_graph is not asked for each resource" in done.stderr
+
+    source.write_text(
+        PLUGIN.replace(
+            "def forgecore_fragments(ctx):", "def forgecore_fragments(ctx):\n    ctx.resource"
+        )
+    )
+    done = noted.run("build", env=there)
+    assert "ctx.resource is for hookimpls under @each_resource" in done.stderr
+
+
+# --- what is remembered
+
+
+def test_a_memory_brings_in_no_code(project, build):
+    project.write("schema/tag.toml", schema("Tag"))
+    build()
+    victim = project.folder / "touched"
+
+    class Bad:
+        def __reduce__(self) -> tuple[object, ...]:
+            return (os.mkdir, (str(victim),))
+
+    path = project.folder / ".forge" / "cache" / "memory"
+    version, state = 1, Bad()
+    path.write_bytes(pickle.dumps((version, state)))
+    project.write("schema/tag.toml", schema("Tag", 11))
+
+    assert build()[0] == 0
+    assert not victim.exists()
+    assert "max_length=11" in project.read("shop/gen/validation/tag.py")
+
+
+def test_a_build_that_published_meanwhile_is_not_mixed_in(project, build, monkeypatch):
+    """Between the look at the tree and the write, another build may write it."""
+    from forgecore import build as module
+
+    for name in ("Tag", "Product"):
+        project.write(f"schema/{name.lower()}.toml", schema(name))
+    build()
+    good = tree(project)
+    wait = module.locked
+
+    @contextmanager
+    def slow(folder: Path) -> Iterator[None]:
+        monkeypatch.setattr(module, "locked", wait)
+        # Another one builds what is not saved yet, and what it built is taken back.
+        project.write("schema/product.toml", schema("Product", 30))
+        main(["build"])
+        project.write("schema/product.toml", schema("Product"))
+        with wait(folder):
+            yield
+
+    project.write("schema/tag.toml", schema("Tag", 20))
+    monkeypatch.setattr(module, "locked", slow)
+    build()
+    project.write("schema/tag.toml", schema("Tag"))
+    build()
+
+    assert tree(project) == good
+
+
+def test_an_edit_by_hand_is_found(project, build):
+    for name in ("Tag", "Product"):
+        project.write(f"schema/{name.lower()}.toml", schema(name))
+    build()
+    project.write("shop/gen/models/product.py", project.read("shop/gen/models/product.py") + "#\n")
+    project.write("schema/tag.toml", schema("Tag", 20))
+
+    status, _, errors = build()
+    assert status == 1
+    assert "shop/gen/models/product.py was changed by hand" in errors
+
+
+# --- watch
+
+
+@pytest.fixture
+def watched(project: Project) -> Iterator[Project]:
+    project.write("schema/tag.toml", schema("Tag"))
+    process = project.start(sys.executable, "-m", "forgecore", "build", "--watch")
+    yield project
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=10) == 130
+    assert "Traceback" not in project.log()
+
+
+def eventually(is_so: Callable[[], object]) -> None:
+    end = time.monotonic() + 20
+    while not is_so():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_what_is_saved_is_built(watched):
+    rules = watched.folder / "shop/gen/validation/tag.py"
+    eventually(rules.exists)
+
+    watched.write("schema/tag.toml", schema("Tag", 17))
+    eventually(lambda: "max_length=17" in rules.read_text())
+
+    watched.write("schema/tag.toml", schema("Tag", 18).replace('"string"', '"strnig"'))
+    eventually(lambda: "did you mean `string`" in watched.log())
+    watched.write("schema/product.toml", schema("Product"))
+    watched.write("schema/tag.toml", schema("Tag", 19))
+    eventually(lambda: "max_length=19" in rules.read_text())
+    eventually((watched.folder / "shop/gen/models/product.py").exists)
+
+    watched.write("forge.toml", '[project]\nname = "shop"\npackage = "store"\nplugins = []\n')
+    eventually((watched.folder / "store/gen/models/tag.py").exists)
+    assert "beginning anew" in watched.log()
+    watched.write("schema/tag.toml", schema("Tag", 20))
+    eventually(
+        lambda: "max_length=20" in (watched.folder / "store/gen/validation/tag.py").read_text()
+    )
+
+
+def test_watch_does_not_go_with_looking(build):
+    assert build("build", "--watch", "--check")[0] == 2
