@@ -20,10 +20,12 @@ from forgecore.plugin.artefacts import (
     Edge,
     FieldOptions,
     ResourceOptions,
+    SchemaChange,
 )
 from forgecore.plugin.contexts import (
     CheckContext,
     ConfigContext,
+    DiffContext,
     FieldTypesContext,
     FragmentsContext,
     GraphContext,
@@ -93,6 +95,20 @@ class Opened:
     settings: ProjectSettings
     sections: Mapping[str, type]
     complete: bool
+    diagnostics: tuple[Diagnostic, ...]
+
+
+@frozen(kw_only=True)
+class Structured:
+    """A schema that is sound, as far as the core and the plugins check it."""
+
+    opened: Opened
+    ir: IR
+    tree: Tree
+    tables: Mapping[str, type]
+    common: "Common"
+    formatter: Formatter
+    unclean: frozenset[str]
     diagnostics: tuple[Diagnostic, ...]
 
 
@@ -193,19 +209,13 @@ def open_project(
     )
 
 
-def make(
+def structured(
     project: Path,
     builtin: Sequence[Plugin],
     without: Collection[str] = (),
-    *,
-    scaffolds: bool = False,
     memory: Memory | None = None,
-) -> Output:
-    """Run every stage up to the format; BuildError with every diagnostic of the run.
-
-    Without `scaffolds` those are planned and not rendered: a build does not write them. What
-    `memory` knows to be on disk as it would be made is not made, and has no text.
-    """
+) -> Structured:
+    """Run the stages that read the schema and judge it; BuildError with all that is wrong."""
     memory = memory or Memory()
     opened = open_project(project, builtin, without, memory)
     host = opened.host
@@ -229,6 +239,35 @@ def make(
     sound = not errors(diagnostics)
     diagnostics += [one for one in found if sound or one.code != "plugin-failed"]
     _stop_at_errors(diagnostics)
+    return Structured(
+        opened=opened,
+        ir=ir,
+        tree=tree,
+        tables=extensions.tables,
+        common=common,
+        formatter=formatter,
+        unclean=unclean,
+        diagnostics=tuple(diagnostics),
+    )
+
+
+def make(
+    project: Path,
+    builtin: Sequence[Plugin],
+    without: Collection[str] = (),
+    *,
+    scaffolds: bool = False,
+    memory: Memory | None = None,
+) -> Output:
+    """Run every stage up to the format; BuildError with every diagnostic of the run.
+
+    Without `scaffolds` those are planned and not rendered: a build does not write them. What
+    `memory` knows to be on disk as it would be made is not made, and has no text.
+    """
+    memory = memory or Memory()
+    known = structured(project, builtin, without, memory)
+    host, ir, tree, common = known.opened.host, known.ir, known.tree, known.common
+    diagnostics = list(known.diagnostics)
     contexts = Contexts(
         render=common.context(RenderContext, ir),
         fragments=common.context(FragmentsContext, ir),
@@ -269,20 +308,20 @@ def make(
     _stop_at_errors(diagnostics)
     with spent("stage", "format"):
         kept = {file.path for file in rendered if file.kept is not None}
-        texts, faults = formatter.format(
+        texts, faults = known.formatter.format(
             {file.path: file.text for file in rendered if file.kept is None}, kept
         )
     diagnostics += faults
     _stop_at_errors(diagnostics)
     return Output(
-        opened=opened,
+        opened=known.opened,
         ir=ir,
         tree=tree,
-        tables=extensions.tables,
+        tables=known.tables,
         plan=planned,
         files=tuple(rendered),
         gathered=gathered,
-        unclean=unclean,
+        unclean=known.unclean,
         common=common,
         texts=texts,
         warnings=tuple(ordered(diagnostics)),
@@ -333,6 +372,22 @@ def build(
 
         memory.settle(output.gathered.came_to(memory, output.files, output.unclean, written))
     return output, change
+
+
+def changes(before: Structured, after: Structured) -> tuple[list[SchemaChange], list[Diagnostic]]:
+    """Return what has changed from one schema to another, as plugins see it."""
+    older = before.common.context(SchemaContext, before.ir)
+    newer = after.common.context(SchemaContext, after.ir)
+    context = DiffContext(
+        ir=newer.ir,
+        settings=newer.settings,
+        origins=newer.origins,
+        plugins=newer.plugins,
+        folder=newer.folder,
+        before=older,
+    )
+    answers, failures = after.opened.host.call("forgecore_diff", context, SchemaChange)
+    return [answer.value for answer in answers], failures
 
 
 def edges(output: Output) -> tuple[list[Edge], list[Diagnostic]]:

@@ -21,6 +21,7 @@ CODES: Final[dict[str, str]] = {
     "unknown-resource": "A relation to a resource that is not in the schema.",
     "unknown-field": "A field or relation that the resource does not have.",
     "unknown-file": "A path that no build makes.",
+    "unknown-revision": "A revision that git does not know, or whose schema does not build.",
     "unknown-plugin": "A plugin that is not installed.",
     "duplicate": "Two things of one name.",
     "bad-name": "A name that cannot be one: its form, its length, a keyword, a reserved name.",

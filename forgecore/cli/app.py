@@ -18,6 +18,7 @@ CORE_COMMANDS: Final = {
     "build": "Build gen/ from the schema.",
     "completion": "Print the script that completes forgecore in a shell.",
     "db": "Start, stop and enter the embedded Postgres server.",
+    "diff": "Compare the schema with the one of a git revision; exit 1 if something breaks.",
     "explain": "Say what made a line of gen/, or what a line of the schema makes.",
     "graph": "Print the resources and what leads from one to another, for Mermaid.",
     "init": "Write a project to begin with: a schema, a test, and what git is to leave alone.",

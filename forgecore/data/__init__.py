@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 from forgecore.data.actions import actions_file
+from forgecore.data.changes import changes
 from forgecore.data.ddl import name_collisions, schema_file
 from forgecore.data.models import article, models_file
 from forgecore.data.types import field_types
@@ -10,10 +11,12 @@ from forgecore.data.validation import validation_file
 from forgecore.plugin import (
     CheckContext,
     Diagnostic,
+    DiffContext,
     FieldType,
     FieldTypesContext,
     GeneratedFile,
     RenderContext,
+    SchemaChange,
     each_resource,
     hookimpl,
 )
@@ -45,3 +48,9 @@ def forgecore_render(ctx: RenderContext) -> Iterable[GeneratedFile]:
 def render_schema(ctx: RenderContext) -> GeneratedFile:
     """Give the database's schema."""
     return schema_file(ctx.ir)
+
+
+@hookimpl
+def forgecore_diff(ctx: DiffContext) -> Iterable[SchemaChange]:
+    """Give what has changed for the database, and for those who call the generated code."""
+    return changes(ctx)

@@ -147,7 +147,7 @@ def name_collisions(resources: Sequence[Resource]) -> Iterator[Diagnostic]:
 def _names_of(resource: Resource) -> Iterator[tuple[str, Origin]]:
     """Give the names of its table and indexes, which are one of a kind in a schema."""
     yield resource.table, resource.origin
-    yield from ((spec.name, spec.origin) for spec in _specs(resource))
+    yield from ((spec.name, spec.origin) for spec in index_specs(resource))
     yield constraint(resource.table, [], "pkey"), resource.origin
     if resource.tenant_scoped:
         yield constraint(resource.table, ["tenant_id", "id"], "key"), resource.origin
@@ -155,7 +155,7 @@ def _names_of(resource: Resource) -> Iterator[tuple[str, Origin]]:
 
 def _indexes(resource: Resource) -> Iterator[PartView]:
     live = " WHERE deleted_at IS NULL" if resource.soft_delete else ""
-    for spec in _specs(resource):
+    for spec in index_specs(resource):
         keys = ", ".join(quoted(key) for key in spec.keys)
         kind = "UNIQUE INDEX" if spec.unique else "INDEX"
         where = live if spec.live else ""
@@ -163,7 +163,9 @@ def _indexes(resource: Resource) -> Iterator[PartView]:
         yield PartView(text, spec.of)
 
 
-def _specs(resource: Resource) -> Iterator[IndexSpec]:
+def index_specs(resource: Resource) -> Iterator[IndexSpec]:
+    """Give the indexes and unique keys of a table, but for its primary key."""
+
     def spec(
         names: list[str], suffix: str, keys: list[str], of: Field | Relation | Together | Resource
     ) -> IndexSpec:

@@ -15,6 +15,7 @@ from forgecore.ir import (
 from forgecore.names import near, pascal, plural, quoted, snake, words
 from forgecore.plugin.artefacts import (
     Edge,
+    Effect,
     FieldOptions,
     Fragment,
     GeneratedFile,
@@ -22,6 +23,7 @@ from forgecore.plugin.artefacts import (
     Order,
     ResourceOptions,
     ScaffoldFile,
+    SchemaChange,
     Slot,
     Start,
 )
@@ -29,6 +31,7 @@ from forgecore.plugin.contexts import (
     CheckContext,
     CommandsContext,
     ConfigContext,
+    DiffContext,
     FieldTypesContext,
     FragmentsContext,
     GraphContext,
@@ -37,6 +40,7 @@ from forgecore.plugin.contexts import (
     OptionsContext,
     RenderContext,
     ScaffoldContext,
+    SchemaContext,
     TransformContext,
 )
 from forgecore.plugin.hookspecs import each_resource, hookimpl
@@ -50,7 +54,9 @@ __all__ = [
     "CommandsContext",
     "ConfigContext",
     "Diagnostic",
+    "DiffContext",
     "Edge",
+    "Effect",
     "Field",
     "FieldOptions",
     "FieldType",
@@ -71,6 +77,8 @@ __all__ = [
     "ResourceOptions",
     "ScaffoldContext",
     "ScaffoldFile",
+    "SchemaChange",
+    "SchemaContext",
     "Slot",
     "Span",
     "Start",

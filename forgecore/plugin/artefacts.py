@@ -6,8 +6,10 @@ from typing import Literal, get_args
 from attrs import field, frozen, validators
 
 from forgecore.ir import MAYBE_TEXT, TEXT, Import, each
+from forgecore.source import Span
 
 Language = Literal["python", "python-decorator", "python-expression", "sql"]
+Effect = Literal["breaks", "locks", "safe"]
 
 
 @frozen(kw_only=True)
@@ -112,6 +114,24 @@ class Edge:
     source: str = field(validator=TEXT)
     target: str = field(validator=TEXT)
     label: str = field(default="", validator=TEXT)
+
+
+@frozen(kw_only=True)
+class SchemaChange:
+    """What a change of the schema does, for `forgecore diff`.
+
+    `subject` is what has changed: "Product.price". It `breaks` what stores data or calls the
+    code of before, it `locks` a table while a migration runs, or it is `safe`. `span` is of the
+    schema as it is now, or of the one before for what is gone.
+    """
+
+    code: str = field(validator=TEXT)
+    subject: str = field(validator=TEXT)
+    text: str = field(validator=TEXT)
+    effect: Effect = field(validator=validators.in_(get_args(Effect)))
+    span: Span | None = field(
+        default=None, validator=validators.optional(validators.instance_of(Span))
+    )
 
 
 @frozen(kw_only=True)

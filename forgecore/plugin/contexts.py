@@ -138,5 +138,12 @@ class GraphContext(SchemaContext):
     """For `forgecore_graph`."""
 
 
+@frozen(kw_only=True)
+class DiffContext(SchemaContext):
+    """For `forgecore_diff`: the schema as it is now, and as it was `before`."""
+
+    before: SchemaContext
+
+
 class ScaffoldContext(SchemaContext):
     """For `forgecore_scaffold`."""

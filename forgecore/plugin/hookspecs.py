@@ -16,12 +16,14 @@ from forgecore.plugin.artefacts import (
     Migration,
     ResourceOptions,
     ScaffoldFile,
+    SchemaChange,
     Start,
 )
 from forgecore.plugin.contexts import (
     CheckContext,
     CommandsContext,
     ConfigContext,
+    DiffContext,
     FieldTypesContext,
     FragmentsContext,
     GraphContext,
@@ -132,6 +134,14 @@ def forgecore_graph(ctx: GraphContext) -> Iterable[Edge]:
     """Give arrows for the picture of the schema.
 
     Called by `forgecore graph`. Nothing: resources and relations are all there is.
+    """
+
+
+@hookspec
+def forgecore_diff(ctx: DiffContext) -> Iterable[SchemaChange]:
+    """Give what has changed since an older schema, and whether it breaks what runs by that one.
+
+    Called by `forgecore diff`. Nothing: of what the plugin adds, nothing matters to others.
     """
 
 

@@ -10,6 +10,7 @@ import uuid
 from pathlib import Path
 
 import pytest
+from forgecore_jobs.changes import CODES as JOBS_CHANGES
 from forgecore_jobs.checks import CODES as JOBS_CODES
 from forgecore_jobs.options import Hook
 from forgecore_jobs.settings import JobsSettings
@@ -21,6 +22,7 @@ from forgecore.cli.app import CORE_COMMANDS
 from forgecore.config import CORE_SECTIONS
 from forgecore.data import forgecore_field_types
 from forgecore.data.actions import SLOTS as ACTION_SLOTS
+from forgecore.data.changes import CODES as DATA_CHANGES
 from forgecore.diagnostics import CODES
 from forgecore.plugin import FieldTypesContext, hookspecs
 from forgecore.schema.structure import _FieldTable, _RelationTable, _ResourceTable
@@ -39,6 +41,11 @@ class Page:
             **project.environ,
             "PATH": f"{tools}:{os.environ['PATH']}",
             "FORGE_ENV": "production",
+            **{
+                f"GIT_{who}_{what}": "reader"
+                for who in ("AUTHOR", "COMMITTER")
+                for what in ("NAME", "EMAIL")
+            },
         }
 
     def run(self, name: str) -> None:
@@ -119,6 +126,7 @@ def test_the_tutorial_and_the_how_to_run_as_they_stand(project):
     "page",
     [
         "howto/build-in-ci.md",
+        "howto/change-schema.md",
         "howto/unique-jobs.md",
         "howto/order-jobs.md",
         "howto/chain-jobs.md",
@@ -206,7 +214,8 @@ def test_every_code_and_error_is_documented():
         if isinstance(value, type) and issubclass(value, forgecore.runtime.ForgeError)
     ]
 
-    assert missing("errors.md", [*CODES, *JOBS_CODES, *classes]) == []
+    codes = [*CODES, *JOBS_CODES, *DATA_CHANGES, *JOBS_CHANGES]
+    assert missing("errors.md", [*codes, *classes]) == []
 
 
 def commands(group, path) -> list[tuple[str, object]]:

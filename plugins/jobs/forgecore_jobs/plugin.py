@@ -9,6 +9,7 @@ from forgecore.plugin import (
     CommandsContext,
     ConfigContext,
     Diagnostic,
+    DiffContext,
     Edge,
     Fragment,
     FragmentsContext,
@@ -22,10 +23,12 @@ from forgecore.plugin import (
     ResourceOptions,
     ScaffoldContext,
     ScaffoldFile,
+    SchemaChange,
     Start,
     each_resource,
     hookimpl,
 )
+from forgecore_jobs.changes import changes
 from forgecore_jobs.checks import (
     bad_conditions,
     bad_kinds,
@@ -112,6 +115,12 @@ def forgecore_graph(ctx: GraphContext) -> Iterable[Edge]:
     for one in declared_hooks(ctx.resources):
         label = f"{one.event}: {one.hook.kind}"
         yield Edge(one.resource.name, f"queue {one.hook.queue}", label)
+
+
+@hookimpl
+def forgecore_diff(ctx: DiffContext) -> Iterable[SchemaChange]:
+    """Give what has changed for jobs that wait, and for workers of an older deployment."""
+    return changes(ctx)
 
 
 @hookimpl
