@@ -85,7 +85,7 @@ def test_a_folder_that_is_there_is_left_alone(build, tmp_path, monkeypatch):
     assert "is there already, and not empty" in errors
 
 
-@pytest.mark.parametrize("example", ["forgecore-color"])
+@pytest.mark.parametrize("example", ["forgecore-color", "forgecore-audit"])
 def test_the_examples_install_and_pass_their_tests(site, tmp_path, example):
     import shutil
 
@@ -96,6 +96,111 @@ def test_the_examples_install_and_pass_their_tests(site, tmp_path, example):
     assert " passed" in site.run("-m", "pytest", "-q", "-p", "no:cacheprovider", cwd=package)
     module = example.replace("-", "_")
     site.run("-m", "mypy", "--strict", module, "tests", cwd=package)
+
+
+AUDITED = """
+[resource]
+name = "Product"
+tenant_scoped = true
+
+[fields]
+title = { type = "string", required = true }
+price = { type = "int" }
+
+[audit]
+fields = ["title"]
+
+[[hooks.after_create]]
+kind = "praise_product"
+"""
+
+WORKER = """
+from forgecore_jobs import Job, worker
+from shop.gen.actions.product import PraiseProductArgs, ProductActions
+from shop.gen.models.product import ProductUpdate
+
+
+@worker(PraiseProductArgs)
+def praise_product(args: PraiseProductArgs, job: Job) -> None:
+    ProductActions(job.tx).update(args.resource_id, ProductUpdate(title="great tea"))
+"""
+
+WRITES = """
+import uuid
+from forgecore.runtime import ForbiddenError, acting, connect
+from shop.gen.actions.product import ProductActions
+from shop.gen.models.product import ProductCreate, ProductUpdate
+
+with connect() as db, acting(tenant=uuid.UUID(int=1)):
+    products = ProductActions(db)
+    try:
+        products.create(ProductCreate(title="tea"))
+    except ForbiddenError:
+        print("forbidden")
+    with acting(user=uuid.UUID(int=7)):
+        product = products.create(ProductCreate(title="tea", price=3))
+        gone = products.create(ProductCreate(title="gone"))
+        try:
+            with db.transaction() as tx:
+                ProductActions(tx).update(product.id, ProductUpdate(title="never"))
+                raise KeyError
+        except KeyError:
+            pass
+    with acting(user=uuid.UUID(int=8)):
+        products.delete(gone.id)
+    print(product.id, gone.id)
+"""
+
+READS = """
+import os, psycopg, uuid
+from forgecore.runtime import acting
+from shop.gen.audit.product import history
+for tenant in (1, 2):
+    with psycopg.connect(os.environ["FORGE_DATABASE_URL"]) as conn, acting(tenant=uuid.UUID(int=tenant)):
+        print([(e.event, e.was, e.became, e.changed_by.int) for e in history(conn, uuid.UUID(RECORD))])
+"""
+
+
+def test_the_large_example_at_work(site, project, server):
+    """It writes in the statement of the change, as the user of it, in a job as well."""
+    import time
+    import uuid
+
+    site.install(ROOT / "examples" / "plugins" / "forgecore-audit")
+    name = f"audit_{uuid.uuid4().hex[:8]}"
+    project.url = server.database(name)
+    plugins = '["jobs", "scaffold", "audit"]'
+    project.write("forge.toml", f'[project]\nname = "shop"\nplugins = {plugins}\n')
+    project.write("schema/product.toml", AUDITED)
+    there = {"PYTHONPATH": f"{project.folder}:{site.folder}"}
+    for command in ("build", "scaffold", "migrate up", "migrate diff", "migrate up"):
+        project.ok(*command.split(), env=there)
+    assert "def in_words(entry: Entry)" in project.read("shop/resources/product/audit.py")
+    project.write("shop/resources/product/jobs.py", WORKER)
+    done = project.python(WRITES, env=there)
+    assert done.returncode == 0, done.stderr
+    first, ids = done.stdout.splitlines()
+    product, gone = ids.split()
+    assert first == "forbidden"
+
+    # The worker of `gone` finds nothing to change; that of `product` acts as who enqueued it.
+    worker = project.worker(env=there)
+    expected = [
+        ("create", None, {"title": "tea"}, 7),
+        ("update", {"title": "tea"}, {"title": "great tea"}, 7),
+    ]
+    end = time.monotonic() + 30
+    read = READS.replace("RECORD", repr(product))
+    while (out := project.python(read, env=there)).stdout != f"{expected}\n[]\n":
+        assert time.monotonic() < end, (out.stdout, out.stderr[-700:])
+    worker.terminate()
+    assert worker.wait(timeout=30) == 0
+
+    shown = project.ok("audit", "show", "products", gone, env=there).splitlines()
+    assert [line.split()[2] for line in shown] == ["create", "delete"]
+    assert "0 changes older than 365 days dropped" in project.ok("audit", "prune", env=there)
+    assert "forge.audit" in project.ok("graph", env=there)
+    server.drop(name)
 
 
 # --- what every plugin keeps

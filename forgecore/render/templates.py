@@ -27,6 +27,7 @@ from mako.lexer import Lexer  # noqa: E402
 from mako.template import Template  # noqa: E402
 
 _SLOT: Final = re.compile(r'(?P<indent> *)<%slot name="(?P<name>[\w.]+)"(?P<rest>[^>]*)/>')
+_PARAMETER: Final = re.compile(r"^(\s*)%\(")
 _ARGUMENT: Final = re.compile(r'\s*(\w+)="([^"]*)"')
 _HELPERS: Final = frozenset({"block", "literal", "words"})
 _ALWAYS: Final = frozenset(dir(builtins)) | _HELPERS | {"loop"}
@@ -119,7 +120,8 @@ def _compiled(source: TemplateSource) -> Compiled:
 
 def _with_slot(line: str, slots: set[str]) -> str:
     if (match := _SLOT.fullmatch(line.rstrip())) is None:
-        return line
+        # A parameter of a statement at a line's start is no control line.
+        return _PARAMETER.sub(r"\1%%(", line)
     slots.add(match["name"])
     arguments = ", ".join(f"{key}={value}" for key, value in _ARGUMENT.findall(match["rest"]))
     # The backslash takes the line's end: a slot that is empty leaves no blank line.

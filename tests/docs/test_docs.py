@@ -122,6 +122,38 @@ def test_the_tutorial_and_the_how_to_run_as_they_stand(project):
         project.run("db", "stop")
 
 
+def taken_from_files() -> list[tuple[str, str]]:
+    """Return the blocks of the pages that say which file they are of, with its path."""
+    return [
+        (match["path"], text)
+        for page in sorted(DOCS.rglob("*.md"))
+        for _, attributes, text in FENCE.findall(page.read_text())
+        if (match := re.search(r"from=(?P<path>\S+)", attributes))
+    ]
+
+
+def test_what_a_page_shows_of_a_file_stands_there():
+    blocks = taken_from_files()
+    assert len(blocks) > 15
+    for path, text in blocks:
+        # Functions that do not stand one below the other are shown so.
+        for part in text.split("\n\n\n"):
+            assert part.rstrip("\n") in (ROOT / path).read_text(), path
+
+
+def test_each_hookspec_and_slot_is_shown_by_an_example_that_is_tested():
+    text = "\n".join(text for _, text in taken_from_files())
+    names = [name for name in vars(hookspecs) if name.startswith("forgecore_")]
+    assert [name for name in names if f"def {name}(" not in text] == []
+    slots = [slot.name for slot in (*ACTION_SLOTS, *JOBS_SLOTS)]
+    page = (DOCS / "howto" / "write-a-plugin.md").read_text()
+    assert [name for name in slots if f"`{name}`" not in page] == []
+    shown = [path for path, _ in taken_from_files() if path.endswith(".mako")]
+    folder = ROOT / "examples/plugins/forgecore-audit/forgecore_audit/templates"
+    used = {path.name for path in folder.iterdir()} - {"words.py.mako"}
+    assert used <= {Path(path).name for path in shown}
+
+
 @pytest.mark.parametrize(
     "page",
     [

@@ -1,0 +1,1 @@
+as_user_of

@@ -1,0 +1,3 @@
+% if method not in ("get", "list"):
+@needs_user
+% endif
