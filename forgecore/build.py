@@ -1,5 +1,6 @@
 """The pipeline of a build: the stages in order, and nothing else."""
 
+import json
 import os
 import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -37,12 +38,14 @@ from forgecore.plugin.contexts import (
 )
 from forgecore.plugin.extensions import Extensions, extensions_of, sections_of
 from forgecore.plugin.host import Host, Plugin, installed, open_host
-from forgecore.remembered import hashed, of_environment, of_installation, stats
+from forgecore.private import private_folder
+from forgecore.remembered import hashed, of_environment, of_installation, stats, write_cached
 from forgecore.render.files import Rendered
 from forgecore.render.files import render as render_files
 from forgecore.render.plan import Plan, plan
 from forgecore.runtime.settings import ProjectSettings
 from forgecore.schema.check import check_each, check_together
+from forgecore.schema.editor import config_schema, resource_schema
 from forgecore.schema.load import Documents, load
 from forgecore.schema.structure import (
     OWN_KEYS,
@@ -54,7 +57,7 @@ from forgecore.schema.structure import (
 )
 from forgecore.source import Span
 from forgecore.times import spent
-from forgecore.write.compare import Difference, differences, head_differences
+from forgecore.write.compare import Difference, content, differences, head_differences
 from forgecore.write.format import Formatter, formatter_version, remove_leftovers
 from forgecore.write.manifest import Entry, Lock, digest_of
 from forgecore.write.tree import (
@@ -66,6 +69,7 @@ from forgecore.write.tree import (
     not_a_folder,
     publish,
     settle,
+    unreadable,
 )
 
 ContextT = TypeVar("ContextT", bound=SchemaContext)
@@ -105,7 +109,7 @@ class Structured:
     opened: Opened
     ir: IR
     tree: Tree
-    tables: Mapping[str, type]
+    extensions: Extensions
     common: "Common"
     formatter: Formatter
     unclean: frozenset[str]
@@ -122,7 +126,7 @@ class Output:
     opened: Opened
     ir: IR
     tree: Tree
-    tables: Mapping[str, type]
+    extensions: Extensions
     plan: Plan
     files: tuple[Rendered, ...]
     gathered: Gathered
@@ -196,13 +200,14 @@ def open_project(
     config, faults = structure_config(document, sections, complete=complete)
     diagnostics += faults
     diagnostics += check_environment({**CORE_SECTIONS, **sections}, os.environ)
-    settings = config.sections.get(ProjectSettings, ProjectSettings())
+    found = config.sections.get(ProjectSettings)
+    settings = found if isinstance(found, ProjectSettings) else ProjectSettings()
     return Opened(
         project=project,
         documents=documents,
-        host=host,
+        host=evolve(host, timeout=settings.plugin_timeout),
         config=config,
-        settings=settings if isinstance(settings, ProjectSettings) else ProjectSettings(),
+        settings=settings,
         sections=sections,
         complete=complete,
         diagnostics=tuple(diagnostics),
@@ -243,7 +248,7 @@ def structured(
         opened=opened,
         ir=ir,
         tree=tree,
-        tables=extensions.tables,
+        extensions=extensions,
         common=common,
         formatter=formatter,
         unclean=unclean,
@@ -303,6 +308,7 @@ def make(
             planned,
             lambda name: origin_of[name].span("name") if name in origin_of else None,
             gathered.kept(),
+            host.timeout,
         )
     diagnostics += faults
     _stop_at_errors(diagnostics)
@@ -317,7 +323,7 @@ def make(
         opened=known.opened,
         ir=ir,
         tree=tree,
-        tables=known.tables,
+        extensions=known.extensions,
         plan=planned,
         files=tuple(rendered),
         gathered=gathered,
@@ -347,7 +353,7 @@ def build(
         if not is_on_disk(tree.package, output.gathered.kept_files):
             # Another build has published since: go by what it left.
             output = make(project, builtin, without, memory=memory)
-        if blocked := not_a_folder(tree):
+        if blocked := not_a_folder(tree, output.of_kind("gen")):
             raise BuildError(blocked)
         settle(tree)
         for folder in {project, tree.package.parent, tree.package}:
@@ -356,7 +362,7 @@ def build(
         generated = output.of_kind("gen")
         change, edited = compare(tree, generated, lock, output.kept)
         if edited and not force:
-            raise BuildError(edited)
+            raise BuildError([*edited, *unreadable(lock)])
         following = next_lock(output, lock)
         publish(tree, generated, change, following)
 
@@ -371,7 +377,21 @@ def build(
             )
 
         memory.settle(output.gathered.came_to(memory, output.files, output.unclean, written))
+        _help_editors(output)
     return output, change
+
+
+def _help_editors(output: Output) -> None:
+    """Write what editors complete and check the user's files by, with what plugins add."""
+    folder = private_folder(output.tree.project)
+    schemas = {
+        "schema.json": resource_schema(output.extensions),
+        "config.json": config_schema({**CORE_SECTIONS, **output.opened.sections}),
+    }
+    for name, schema in schemas.items():
+        text = json.dumps(schema, indent=2, sort_keys=True).encode() + b"\n"
+        if content(folder / name) != text:
+            write_cached(folder / name, text)
 
 
 def changes(before: Structured, after: Structured) -> tuple[list[SchemaChange], list[Diagnostic]]:

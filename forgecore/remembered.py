@@ -79,6 +79,9 @@ def _inputs_of_build(project: Path, known: Mapping[str, Any]) -> str:
         *of_environment(),
         *_of_schema(project),
         *_contents([project / "forge.lock"]),
+        # What editors go by is made anew when somebody has removed it.
+        *stats(project / ".forge" / "schema.json"),
+        *stats(project / ".forge" / "config.json"),
         *_contents(
             folder / name for folder in (package, *package.parents) for name in FORMATTER_FILES
         ),

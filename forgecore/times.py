@@ -7,16 +7,24 @@ from typing import Final, Literal
 
 What = Literal["stage", "plugin", "template"]
 _SPENT: Final[dict[tuple[What, str], float]] = {}
+_OPEN: Final[list[str]] = []
 
 
 @contextmanager
 def spent(what: What, name: str) -> Iterator[None]:
     """Count the time of the block; what is nested in it counts for both."""
     begun = time.perf_counter()
+    _OPEN.append(f"{what} {name}")
     try:
         yield
     finally:
+        _OPEN.pop()
         _SPENT[what, name] = _SPENT.get((what, name), 0.0) + time.perf_counter() - begun
+
+
+def doing() -> str:
+    """Return what is going on: the stage, and what is nested in it."""
+    return ", ".join(_OPEN) or "starting"
 
 
 def forget() -> None:

@@ -138,8 +138,10 @@ def main(arguments: list[str] | None = None) -> int:
 
         if (known := explain(error)) is None:
             raise
+        from forgecore.cli.paint import say_error  # noqa: PLC0415 -- as above
+
         text, code = known
-        click.echo(text, err=True)
+        say_error(text)
         return code
     return status if isinstance(status, int) else 0
 

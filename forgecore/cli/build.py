@@ -4,6 +4,7 @@ from typing import Final
 
 import click
 
+from forgecore.cli.paint import say_error
 from forgecore.location import find_project
 from forgecore.remembered import remembered_build
 
@@ -49,7 +50,7 @@ def build(  # noqa: PLR0917 -- click passes options by name
     is_plain = form == "text" and not (looks or force or without or stats or watch)
     if is_plain and (project := find_project()) and (said := remembered_build(project)):
         for warning in said["warnings"]:
-            click.echo(warning, err=True)
+            say_error(warning)
         click.echo(NOTHING.format(total=said["total"]))
         return 0
     # A build that has something to do pays for what it imports.

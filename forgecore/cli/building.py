@@ -11,6 +11,8 @@ from attrs import frozen
 from forgecore.build import BuildError, Output, compared, make
 from forgecore.build import build as run_build
 from forgecore.cli.build import NOTHING
+from forgecore.cli.paint import say_diff
+from forgecore.cli.progress import progress
 from forgecore.cli.project import INPUT, builtin, plugin_folders, project_folder, show
 from forgecore.cli.report import as_github, as_json, as_sarif
 from forgecore.diagnostics import Diagnostic
@@ -52,7 +54,9 @@ def _run(wish: Wish, memory: Memory | None) -> int:
     gc.disable()
     try:
         if wish.check or wish.diff or wish.dry_run:
-            status = _looked(make(project_folder(), builtin(), wish.without), wish)
+            with progress():
+                output = make(project_folder(), builtin(), wish.without)
+            status = _looked(output, wish)
         else:
             status = _built(wish, memory)
     except BuildError as error:
@@ -71,7 +75,10 @@ def _run(wish: Wish, memory: Memory | None) -> int:
 def _built(wish: Wish, memory: Memory | None) -> int:
     project, form = project_folder(), wish.form
     inputs = Inputs(project)
-    output, change = run_build(project, builtin(), wish.without, force=wish.force, memory=memory)
+    with progress():
+        output, change = run_build(
+            project, builtin(), wish.without, force=wish.force, memory=memory
+        )
     shown = output.tree.shown
     removed = [*change.elsewhere, *map(shown, change.removed)]
     written = [*map(shown, change.written)]
@@ -133,7 +140,7 @@ def _looked(output: Output, wish: Wish) -> int:
     show(list(output.warnings))
     for one in files:
         if check or diff:
-            click.echo(one.diff(), nl=False)
+            say_diff(one.diff())
         if not diff:
             click.echo(f"{one.state}: {one.shown} {STATES[one.state]}")
     for text in made_by if check else ():

@@ -16,11 +16,13 @@ from forgecore.plugin.contexts import InitContext
 from forgecore.plugin.host import installed, open_host
 
 _CONFIG: Final = """\
+#:schema .forge/config.json
 [project]
 name = "{name}"
 plugins = [{plugins}]
 """
 _SCHEMA: Final = """\
+#:schema ../.forge/schema.json
 [resource]
 name = "Note"
 timestamps = true

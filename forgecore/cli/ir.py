@@ -24,6 +24,6 @@ def ir(as_json: bool, schema: bool) -> None:
     output = make(project_folder(), builtin())
     show(list(output.warnings))
     text = json.dumps(
-        published(output.ir, output.tables), indent=2, sort_keys=True, ensure_ascii=False
+        published(output.ir, output.extensions.tables), indent=2, sort_keys=True, ensure_ascii=False
     )
     click.echo(text)

@@ -9,6 +9,7 @@ import psycopg
 
 import forgecore.data
 from forgecore.build import BuildError, Opened, Output, builtin_plugin, open_project
+from forgecore.cli.paint import say_error
 from forgecore.diagnostics import Diagnostic, errors
 from forgecore.location import find_project
 from forgecore.plugin.contexts import CommandsContext
@@ -89,7 +90,7 @@ def shown_path(output: Output, file: Path) -> str:
 def show(diagnostics: list[Diagnostic]) -> None:
     """Print diagnostics to stderr."""
     for diagnostic in diagnostics:
-        click.echo(diagnostic.render(), err=True)
+        say_error(diagnostic.render())
 
 
 def explain(error: Exception) -> tuple[str, int] | None:

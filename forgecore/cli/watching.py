@@ -10,6 +10,7 @@ from typing import Final, NoReturn
 import click
 
 from forgecore.build import open_project, package_folder
+from forgecore.cli.paint import say_error
 from forgecore.cli.project import builtin, explain, plugin_folders
 from forgecore.memory import Memory
 from forgecore.remembered import hashed, stats
@@ -64,7 +65,7 @@ def _build(build: Callable[[Memory], int], memory: Memory) -> None:
     except Exception as error:
         if (known := explain(error)) is None:
             raise
-        click.echo(known[0], err=True)
+        say_error(known[0])
     click.echo(f"in {(time.monotonic() - begun) * 1e3:.0f} ms", err=True)
     sys.stdout.flush()
 

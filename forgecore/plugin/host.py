@@ -5,6 +5,7 @@ import inspect
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import timedelta
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
@@ -18,6 +19,7 @@ from forgecore.ir import FieldTypeError
 from forgecore.names import near
 from forgecore.plugin import hookspecs
 from forgecore.plugin.artefacts import Order
+from forgecore.plugin.border import TookTooLong, guarded
 from forgecore.plugin.contexts import SchemaContext
 from forgecore.plugin.hookspecs import EACH, OF_EACH
 from forgecore.source import Span
@@ -25,6 +27,8 @@ from forgecore.times import spent
 
 T = TypeVar("T")
 GROUP: Final = "forgecore"
+_TIMEOUT: Final = timedelta(seconds=60)
+"""For what is done before forge.toml has been read."""
 
 
 @frozen(kw_only=True)
@@ -65,6 +69,8 @@ class Host:
 
     plugins: tuple[Plugin, ...]
     manager: pluggy.PluginManager
+    timeout: timedelta = _TIMEOUT
+    """How long a plugin may take for one answer."""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -98,13 +104,13 @@ class Host:
         for plugin in self.plugins:
             for function in self._functions(plugin, hook):
                 if not hasattr(function, EACH):
-                    given, failed = _called(plugin, hook, function, context, wanted)
+                    given, failed = self._called(plugin, hook, function, context, wanted)
                     answers += [Answer(plugin, one) for one in given]
                     failures += failed
                     continue
                 for one_context in each:
                     name = one_context.resource.name
-                    given, failed = _called(plugin, hook, function, one_context, wanted)
+                    given, failed = self._called(plugin, hook, function, one_context, wanted)
                     failures += failed or list(_of_another(plugin, hook, name, given))
                     answers += [Answer(plugin, one, name) for one in given]
                     if failed:
@@ -119,39 +125,39 @@ class Host:
         given: list[T] = []
         failures: list[Diagnostic] = []
         for function in self._functions(plugin, hook):
-            more, failed = _called(plugin, hook, function, context, wanted)
+            more, failed = self._called(plugin, hook, function, context, wanted)
             given += more
             failures += failed
         return given, failures
+
+    def _called(
+        self,
+        plugin: Plugin,
+        hook: str,
+        function: Callable[..., object],
+        context: object,
+        wanted: type[T] | tuple[type[T], ...],
+    ) -> tuple[list[T], list[Diagnostic]]:
+        try:
+            with spent("plugin", plugin.name), guarded(self.timeout):
+                given = list(_each(function(context)))
+        except FieldTypeError as error:
+            return [], [Diagnostic("plugin-failed", None, str(error))]
+        except (Exception, SystemExit, TookTooLong) as error:  # noqa: BLE001 -- a border: the plugin is named
+            return [], [_failure(plugin, hook, error)]
+        wrong = [one for one in given if not isinstance(one, wanted)]
+        if not wrong:
+            return [cast("T", one) for one in given], []
+        classes: tuple[type, ...] = wanted if isinstance(wanted, tuple) else (wanted,)
+        names = " or ".join(cls.__name__ for cls in classes)
+        text = f"{plugin.label}: {hook} gave {type(wrong[0]).__name__}, not {names}"
+        return [], [Diagnostic("plugin-failed", None, text)]
 
     def _functions(self, plugin: Plugin, hook: str) -> list[Callable[..., object]]:
         # pluggy's own call drops the others' answers when one raises, and does not say which.
         hookimpls: list[pluggy.HookImpl] = getattr(self.manager.hook, hook).get_hookimpls()
         found = [impl.function for impl in hookimpls if impl.plugin_name == plugin.name]
         return sorted(found, key=_line)
-
-
-def _called(
-    plugin: Plugin,
-    hook: str,
-    function: Callable[..., object],
-    context: object,
-    wanted: type[T] | tuple[type[T], ...],
-) -> tuple[list[T], list[Diagnostic]]:
-    try:
-        with spent("plugin", plugin.name):
-            given = list(_each(function(context)))
-    except FieldTypeError as error:
-        return [], [Diagnostic("plugin-failed", None, str(error))]
-    except (Exception, SystemExit) as error:  # noqa: BLE001 -- a border: the plugin is named
-        return [], [_failure(plugin, hook, error)]
-    wrong = [one for one in given if not isinstance(one, wanted)]
-    if not wrong:
-        return [cast("T", one) for one in given], []
-    classes: tuple[type, ...] = wanted if isinstance(wanted, tuple) else (wanted,)
-    names = " or ".join(cls.__name__ for cls in classes)
-    text = f"{plugin.label}: {hook} gave {type(wrong[0]).__name__}, not {names}"
-    return [], [Diagnostic("plugin-failed", None, text)]
 
 
 def _of_another(
@@ -205,8 +211,9 @@ def open_host(
             diagnostics.append(Diagnostic("duplicate", place(name), text))
             continue
         try:
-            module = importlib.import_module(entries[0].module)
-        except (Exception, SystemExit) as error:  # noqa: BLE001 -- a border: the plugin is named
+            with guarded(_TIMEOUT):
+                module = importlib.import_module(entries[0].module)
+        except (Exception, SystemExit, TookTooLong) as error:  # noqa: BLE001 -- a border: the plugin is named
             distribution, version = brought[0]
             text = (
                 f"plugin `{name}` ({distribution} {version}) cannot be imported: "

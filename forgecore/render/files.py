@@ -1,6 +1,7 @@
 """Plan -> text: every planned file rendered, its slots filled, its packages completed."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import timedelta
 from typing import Literal
 
 from attrs import frozen
@@ -8,6 +9,7 @@ from attrs import frozen
 from forgecore.diagnostics import Diagnostic
 from forgecore.ir import Origins
 from forgecore.plugin.artefacts import ScaffoldFile
+from forgecore.plugin.border import TookTooLong, guarded
 from forgecore.plugin.host import Answer
 from forgecore.render.plan import Plan, PlannedFile
 from forgecore.render.python import clashes, import_block
@@ -38,17 +40,22 @@ class Rendered:
 
 
 def render(
-    plan: Plan, place: Callable[[str], Span | None], kept: Iterable[Rendered] = ()
+    plan: Plan,
+    place: Callable[[str], Span | None],
+    kept: Iterable[Rendered],
+    timeout: timedelta,
 ) -> tuple[list[Rendered], list[Diagnostic]]:
     """Return the text of every file of the plan, not formatted yet, and the files that are kept.
 
     `place` says where a resource was named: its name may clash with what a file imports.
+    `timeout` is how long a plugin's views may take for one file.
     """
     rendered: list[Rendered] = [*kept]
     diagnostics: list[Diagnostic] = []
     for planned in plan.files:
         try:
-            one, clashing = _generated(planned)
+            with guarded(timeout):
+                one, clashing = _generated(planned)
             rendered.append(one)
             diagnostics += [
                 Diagnostic(
@@ -58,14 +65,15 @@ def render(
                 )
                 for text in clashing
             ]
-        except TemplateError as error:
+        except (TemplateError, TookTooLong) as error:
             text = f"{planned.file.path}, of {planned.plugin.label}: {error}"
             span = place(planned.file.resource or "")
             diagnostics.append(Diagnostic("bad-template", span, text))
     for answer in plan.scaffolds:
         try:
-            rendered.append(_scaffold(answer))
-        except TemplateError as error:
+            with guarded(timeout):
+                rendered.append(_scaffold(answer))
+        except (TemplateError, TookTooLong) as error:
             text = f"{answer.value.path}, of {answer.plugin.label}: {error}"
             span = place(answer.value.resource or "")
             diagnostics.append(Diagnostic("bad-template", span, text))

@@ -33,13 +33,22 @@ def _importable(_settings: object, _attribute: "Attribute[Any]", name: str) -> N
         raise ValueError("must be a name that Python can import, with dots between its parts")
 
 
+def _more_than_nothing(_settings: object, attribute: "Attribute[Any]", time: timedelta) -> None:
+    if time <= timedelta(0):
+        raise ValueError(f"'{attribute.name}' must be more than nothing")
+
+
 @frozen(kw_only=True)
 class ProjectSettings:
-    """[project]: what the project is called and which plugins it uses."""
+    """[project]: what the project is called and which plugins it uses.
+
+    `plugin_timeout` is how long a plugin may take for one answer.
+    """
 
     name: str = field(default="", validator=_importable)
     package: str = field(default="", validator=_importable)
     plugins: tuple[str, ...] | None = None
+    plugin_timeout: timedelta = field(default=timedelta(seconds=60), validator=_more_than_nothing)
 
 
 @frozen(kw_only=True)

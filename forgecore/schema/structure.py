@@ -41,7 +41,9 @@ OWN_TABLES: Final = ("resource", "fields", "relations", "unique", "index")
 
 
 @frozen(kw_only=True)
-class _ResourceTable:
+class ResourceTable:
+    """[resource]: a table of the database, and a set of actions."""
+
     name: str
     table: str | None = None
     tenant_scoped: bool = False
@@ -50,7 +52,9 @@ class _ResourceTable:
 
 
 @frozen(kw_only=True)
-class _FieldTable:
+class FieldTable:
+    """A field of a resource; its type says which limits it may have."""
+
     type: str
     required: bool = False
     unique: bool = False
@@ -69,19 +73,23 @@ class _FieldTable:
     items: str | None = None
 
 
-OWN_KEYS: Final = tuple(attribute.name for attribute in fields(_FieldTable))
+OWN_KEYS: Final = tuple(attribute.name for attribute in fields(FieldTable))
 """The core's keys of a field."""
 
 
 @frozen(kw_only=True)
-class _RelationTable:
+class RelationTable:
+    """A reference to another resource."""
+
     belongs_to: str
     required: bool = False
     on_delete: OnDelete = "restrict"
 
 
 @frozen(kw_only=True)
-class _TogetherTable:
+class TogetherTable:
+    """Fields and relations that are unique, or indexed, together."""
+
     fields: tuple[str, ...]
 
 
@@ -179,7 +187,7 @@ class _Builder:
             self.diagnostics.append(Diagnostic("missing-key", span, "[resource] is missing"))
             head = None
         else:
-            head = self._one(document, ("resource",), _ResourceTable)
+            head = self._one(document, ("resource",), ResourceTable)
         field_list = [self._field(document, key) for key in self._keys(document, "fields")]
         relations = [self._relation(document, key) for key in self._keys(document, "relations")]
         uniques = self._together(document, "unique")
@@ -223,7 +231,7 @@ class _Builder:
             if part and (value := self._structured(document, path, cls, part)) is not None:
                 options[cls] = value
         own = {key: value for key, value in table.items() if key not in claimed}
-        head = self._structured(document, path, _FieldTable, own, claimed)
+        head = self._structured(document, path, FieldTable, own, claimed)
         if head is None:
             if isinstance(word := own.get("type"), str):
                 self._type(document, (*path, "type"), word)
@@ -258,7 +266,7 @@ class _Builder:
 
     def _relation(self, document: Document, name: str) -> Relation | None:
         path: KeyPath = ("relations", name)
-        if (head := self._one(document, path, _RelationTable)) is None:
+        if (head := self._one(document, path, RelationTable)) is None:
             return None
         return Relation(
             name=name,
@@ -275,7 +283,7 @@ class _Builder:
             self._say(document, Fault((key,), "wrong-type", text), ())
             return ()
         found = [
-            (index, self._one(document, (key, index), _TogetherTable))
+            (index, self._one(document, (key, index), TogetherTable))
             for index in range(len(cast("list[object]", rows)))
         ]
         return tuple(

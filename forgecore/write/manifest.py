@@ -10,6 +10,9 @@ from attrs import evolve, field, frozen
 HEAD: Final = "# Written by `forgecore build`; after a merge conflict, build again."
 
 
+_NO_LINES: Final = ("#", "<<<<<<<", "|||||||", "=======", ">>>>>>>")
+
+
 @frozen
 class Entry:
     """A file: where it is (relative to the project), whose it is, and what it holds."""
@@ -26,11 +29,13 @@ class Lock:
     """What the tool wrote. An empty lock knows of nothing.
 
     `conflicted` are files of which a merge left two lines: what they hold is nobody's work.
+    `unreadable` is the number of lines that are neither of a file nor marks of a merge.
     """
 
     head: tuple[str, ...] = ()
     entries: Mapping[str, Entry] = field(factory=dict[str, Entry])
     conflicted: frozenset[str] = frozenset()
+    unreadable: int = 0
 
     @classmethod
     def of(cls, head: Iterable[str], entries: Iterable[Entry]) -> "Lock":
@@ -54,6 +59,7 @@ def read_lock(path: Path) -> Lock:
         return Lock()
     head: list[str] = []
     entries: list[Entry] = []
+    unreadable = 0
     for line in text.splitlines():
         match line.split(" "):
             case [name, ("gen" | "scaffold") as kind, owner, contributors, digest]:
@@ -61,13 +67,15 @@ def read_lock(path: Path) -> Lock:
                 entries.append(Entry(name, kind, owner, given, digest))
             case [("tool" | "formatter" | "plugin"), *_]:
                 head.append(line)
+            case _ if line and not line.startswith(_NO_LINES):
+                unreadable += 1
             case _:
                 pass
     digests: dict[str, set[str]] = {}
     for entry in entries:
         digests.setdefault(entry.path, set()).add(entry.digest)
     two = frozenset(path for path, found in digests.items() if len(found) > 1)
-    return evolve(Lock.of(head, entries), conflicted=two)
+    return evolve(Lock.of(head, entries), conflicted=two, unreadable=unreadable)
 
 
 def _path(entry: Entry) -> str:

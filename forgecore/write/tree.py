@@ -8,7 +8,7 @@ that died in between is completed, or undone, by the next one.
 import ctypes
 import os
 import shutil
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Final
@@ -82,12 +82,30 @@ def settle(tree: Tree) -> None:
         shutil.rmtree(tree.package / name, ignore_errors=True)
 
 
-def not_a_folder(tree: Tree) -> list[Diagnostic]:
-    """Report a gen that is a link or a file: it is somebody's, and cannot be exchanged."""
-    if not tree.gen.is_symlink() and (tree.gen.is_dir() or not tree.gen.exists()):
+def not_a_folder(tree: Tree, paths: Iterable[str]) -> list[Diagnostic]:
+    """Report a gen, or a folder of `paths` below it, that is a link or a file.
+
+    It is somebody's: what was written there would go to where it leads.
+    """
+    folders = {"gen"}
+    for path in paths:
+        parts = path.split("/")
+        folders |= {"/".join(parts[:count]) for count in range(1, len(parts))}
+    return [
+        Diagnostic("bad-path", None, f"{tree.shown(one)} is no folder of its own: move it away")
+        for one in sorted(folders)
+        if (place := tree.package / one).is_symlink() or (place.exists() and not place.is_dir())
+    ]
+
+
+def unreadable(lock: Lock) -> list[Diagnostic]:
+    """Report lines of the lock that say nothing: what they were of is taken for somebody's."""
+    if not lock.unreadable:
         return []
-    shown = tree.shown("gen")
-    return [Diagnostic("bad-path", None, f"{shown} is no folder of its own: move it away")]
+    tools = [line.removeprefix("tool ") for line in lock.head if line.startswith("tool ")]
+    by = f", written by {tools[0]}" if tools else ""
+    text = f"{_LOCK} has {lock.unreadable} lines that cannot be read{by}"
+    return [Diagnostic("unreadable", None, f"{text}: take it from git, or build with --force")]
 
 
 def current_lock(tree: Tree) -> Lock:

@@ -25,7 +25,7 @@ from forgecore.data.actions import SLOTS as ACTION_SLOTS
 from forgecore.data.changes import CODES as DATA_CHANGES
 from forgecore.diagnostics import CODES
 from forgecore.plugin import FieldTypesContext, hookspecs
-from forgecore.schema.structure import _FieldTable, _RelationTable, _ResourceTable
+from forgecore.schema.structure import FieldTable, RelationTable, ResourceTable
 
 DOCS = ROOT / "docs"
 FENCE = re.compile(r"^```(\w+)([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -229,7 +229,7 @@ def test_every_hookspec_and_slot_is_documented():
 def test_every_key_and_type_of_the_schema_is_documented():
     types = [one.name for one in forgecore_field_types(FieldTypesContext(plugins=()))]
 
-    for cls in (_ResourceTable, _FieldTable, _RelationTable, Hook):
+    for cls in (ResourceTable, FieldTable, RelationTable, Hook):
         assert missing("schema.md", names(cls)) == []
     assert missing("schema.md", types) == []
 

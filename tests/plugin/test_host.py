@@ -1,6 +1,8 @@
 """Plugins from outside: found by metadata, called guarded, named when they fail."""
 
+import json
 import re
+import sys
 import textwrap
 
 import pytest
@@ -631,3 +633,127 @@ def test_a_package_that_would_hide_a_module_is_told(install, package):
     top = package.partition(".")[0]
     assert done.returncode == 1
     assert f"forge.toml:3:11: error[bad-name]: the package `{top}` would hide" in done.stderr
+
+
+# --- plugins that do what nobody expects
+
+
+def test_what_a_plugin_prints_is_no_output_of_the_build(install):
+    install(
+        "chatty",
+        """
+        print("imported")
+
+        @hookimpl
+        def forgecore_render(ctx):
+            print("asked")
+            yield GeneratedFile(path="gen/x.py", template="PACKAGE:x.mako", view=Loud("a"))
+
+        class Loud(View):
+            @property
+            def text(self):
+                print("read")
+                return "1"
+        """,
+        {"x.mako": "X = ${view.text}\n"},
+    )
+    install.use("chatty")
+    done = install.project.run("build", "--json")
+
+    assert list(json.loads(done.stdout)) == ["diagnostics", "written", "removed", "files"]
+    assert done.stderr.splitlines() == ["imported", "asked", "read"]
+
+
+@pytest.mark.parametrize(
+    ("body", "where"),
+    [
+        ("while True: pass", "forgecore_render raised TookTooLong"),
+        ("import time; time.sleep(60)", "forgecore_render raised TookTooLong"),
+        (
+            "try:\n                time.sleep(60)\n            except Exception: pass",
+            "forgecore_render raised TookTooLong",
+        ),
+    ],
+)
+def test_a_plugin_that_does_not_come_back_is_named(install, body, where):
+    install(
+        "endless",
+        f"""
+        import time
+
+        @hookimpl
+        def forgecore_render(ctx):
+            {body}
+        """,
+    )
+    install.use("endless")
+    config = install.project.read("forge.toml")
+    install.project.write("forge.toml", config + 'plugin_timeout = "1s"\n')
+    done = install.project.run("build", timeout=20)
+
+    assert done.returncode == 1
+    assert f"plugin `endless` (forgecore-endless 1.2.3): {where}" in done.stderr
+    assert "it has not come back in 1 s (at " in done.stderr
+
+
+def test_a_view_that_does_not_come_back_is_named(install):
+    install(
+        "endless",
+        """
+        class Endless(View):
+            @property
+            def text(self):
+                while True: pass
+
+        @hookimpl
+        def forgecore_render(ctx):
+            yield GeneratedFile(path="gen/x.py", template="PACKAGE:x.mako", view=Endless("a"))
+        """,
+        {"x.mako": "X = ${view.text}\n"},
+    )
+    install.use("endless")
+    config = install.project.read("forge.toml")
+    install.project.write("forge.toml", config + 'plugin_timeout = "1s"\n')
+    done = install.project.run("build", timeout=20)
+
+    assert done.returncode == 1
+    assert "gen/x.py, of plugin `endless` (forgecore-endless 1.2.3): it has not" in done.stderr
+    assert not (install.project.folder / "shop").exists()
+
+
+@pytest.mark.parametrize("part", ["models", "models/deep"])
+def test_a_link_in_gen_leads_nobody_out(install, tmp_path, part):
+    install(
+        "deep",
+        """
+        @hookimpl
+        def forgecore_render(ctx):
+            yield GeneratedFile(path="gen/models/deep/x.py", template="PACKAGE:x.mako", view=1)
+        """,
+        {"x.mako": "X = 1\n"},
+    )
+    install.use("deep")
+    far = tmp_path / "far"
+    (far / "deep").mkdir(parents=True)
+    link = install.project.folder / "shop" / "gen" / part
+    link.parent.mkdir(parents=True)
+    link.symlink_to(far)
+    done = install.project.run("build")
+
+    assert done.returncode == 1
+    assert f"shop/gen/{part} is no folder of its own: move it away" in done.stderr
+    assert [path.name for path in far.rglob("*")] == ["deep"]
+
+
+def test_what_a_library_took_for_stdout_leads_there_afterwards(capsys):
+    """structlog and others keep what sys.stdout is when they are imported."""
+    from datetime import timedelta
+
+    from forgecore.plugin.border import guarded
+
+    with guarded(timedelta(seconds=9)):
+        kept = sys.stdout
+        print("inside", file=kept)
+    print("outside", file=kept)
+
+    assert capsys.readouterr() == ("outside\n", "inside\n")

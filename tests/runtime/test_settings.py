@@ -25,6 +25,7 @@ EVERY_KEY = {
     ("project", "name"): ("other", "other"),
     ("project", "package"): ("a.b", "a.b"),
     ("project", "plugins"): ("jobs, otel", ("jobs", "otel")),
+    ("project", "plugin_timeout"): ("5s", timedelta(seconds=5)),
     ("database", "url"): ("postgresql:///x", "postgresql:///x"),
     ("database", "pool"): ("3", 3),
     ("database", "prepare"): ("off", False),

@@ -183,42 +183,6 @@ def _gen(project) -> dict[str, bytes]:
     return {path: text for path, text in tree(project).items() if path.startswith("shop/gen/")}
 
 
-@pytest.mark.parametrize("step", range(12))
-def test_death_at_every_step_of_publishing(shop, step):
-    """Every system call that renames, links or writes is the last one once."""
-    old = _gen(shop)
-    shop.write("schema/extra.toml", PRODUCT.replace("Product", "Extra"))
-    code = f"""
-import os, sys
-from pathlib import Path
-import forgecore.write.tree as tree
-count = 0
-def dying(function):
-    def call(*args, **kwargs):
-        global count
-        if count == {step}:
-            os._exit(9)
-        count += 1
-        return function(*args, **kwargs)
-    return call
-for cls, name in ((Path, "hardlink_to"), (Path, "replace"), (Path, "rename")):
-    setattr(cls, name, dying(getattr(cls, name)))
-tree._exchange = dying(tree._exchange)
-tree.shutil.rmtree = dying(tree.shutil.rmtree)
-from forgecore.cli.app import main
-sys.exit(main(["build"]))
-"""
-    done = shop.python(code)
-    now = _gen(shop)
-    shop.ok("build")
-    new = _gen(shop)
-
-    assert now in (old, new), done.stderr
-    assert "nothing to do" in shop.ok("build")
-    shop.write("shop/gen/models/product.py", "# by hand\n")
-    assert shop.run("build").returncode == 1
-
-
 def test_the_package_may_be_below_src_and_have_dots(project):
     project.write("forge.toml", '[project]\npackage = "a.b"\nplugins = ["jobs"]\n')
     (project.folder / "src").mkdir()

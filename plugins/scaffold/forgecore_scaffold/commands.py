@@ -1,7 +1,6 @@
 """`forgecore scaffold`."""
 
 import json
-import sys
 
 import click
 
@@ -19,7 +18,7 @@ from forgecore_scaffold.merge import NoGitError, Pristine, has_conflict, merged
 @click.option("--merge", is_flag=True, help="Bring what is new into files that you changed.")
 @click.option("--force", is_flag=True, help="Overwrite what exists with a fresh file.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON array of the files and states.")
-def scaffold(resource: str | None, diff: bool, merge: bool, force: bool, as_json: bool) -> None:
+def scaffold(resource: str | None, diff: bool, merge: bool, force: bool, as_json: bool) -> int:
     """Write the files that are missing under resources/; what exists is never touched.
 
     Example: forgecore scaffold product
@@ -32,7 +31,7 @@ def scaffold(resource: str | None, diff: bool, merge: bool, force: bool, as_json
         name = _named(output, resource)
         found = [one for one in found if of_resource(one.path, name)]
     if merge:
-        sys.exit(_merge(output, found, as_json=as_json))
+        return _merge(output, found, as_json=as_json)
     if as_json:
         shown = output.tree.shown
         click.echo(json.dumps([{"path": shown(one.path), "state": one.state} for one in found]))
@@ -42,6 +41,7 @@ def scaffold(resource: str | None, diff: bool, merge: bool, force: bool, as_json
     else:
         for one in found:
             _write(output, one, force=force)
+    return 0
 
 
 def _write(output: Output, one: Scaffold, *, force: bool) -> None:
