@@ -45,7 +45,7 @@ bench-data: .venv/.done  ## create and get against raw psycopg, SQLAlchemy, SQLM
 bench-jobs: .venv/.done  ## drain, latency, enqueue and held snapshots against the peers, one Postgres
 	@PYTHON="$(PYTHON)" .venv/bin/python benchmarks/jobs.py
 
-bench-build: .venv/.done  ## build 1,000 resources, cold and no-op
+bench-build: .venv/.done  ## cold, again and after one change, against three generators, 10 to 1,000 resources
 	@.venv/bin/python benchmarks/build.py
 
 clean:  ## remove the virtual environment and caches

@@ -36,6 +36,7 @@ CODES: Final[dict[str, str]] = {
     "unknown-hook": "A hookimpl of a name that no hookspec has.",
     "path-conflict": "Two plugins that write one file.",
     "bad-path": "A path that a plugin may not write.",
+    "slot-conflict": "Two plugins that fill a slot which is for one.",
     "unknown-slot": "A fragment for a slot that nobody declares.",
     "bad-template": "A template that is missing, does not compile, or uses what it may not.",
     "bad-fragment": "A fragment whose text does not fit its slot.",

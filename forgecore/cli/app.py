@@ -154,6 +154,8 @@ def _plugin_helps() -> dict[str, str]:
 
 
 def _plugin_commands() -> dict[str, click.Command]:
+    if find_project() is None:
+        return {}
     from forgecore.cli.project import plugin_commands  # noqa: PLC0415 -- start-up time
 
     return plugin_commands()

@@ -17,13 +17,15 @@ class Slot:
     """A named place in a template where other plugins may add a fragment.
 
     `names` are what a fragment's template may use beside `view`. A slot of the language
-    sql holds arms of a statement's WITH; the name `arm` is then the plugin's own name.
+    sql holds arms of a statement's WITH; the name `arm` is then the plugin's own name. One that
+    is `exclusive` is filled by one plugin at most.
     """
 
     name: str = field(validator=TEXT)
     language: Language = field(validator=validators.in_(get_args(Language)))
     names: tuple[str, ...] = field(default=(), validator=each(str))
     doc: str = field(validator=TEXT)
+    exclusive: bool = False
 
 
 @frozen(kw_only=True)

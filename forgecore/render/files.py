@@ -99,7 +99,8 @@ def _generated(planned: PlannedFile) -> tuple[Rendered, list[str]]:
     compiled = compile_template(file.template, HOST_NAMES)
     if unknown := compiled.slots - {slot.name for slot in file.slots}:
         raise TemplateError(f"{file.template}: the slot `{min(unknown)}` is not declared")
-    text = compiled.render(_names(planned, Slots(file.slots, planned.fragments)))
+    slots = Slots(file.slots, planned.fragments)
+    text = compiled.render(_names(planned, slots))
     answers = planned.answers
     one = Rendered(
         path=file.path,
@@ -110,7 +111,7 @@ def _generated(planned: PlannedFile) -> tuple[Rendered, list[str]]:
         of=planned.of,
     )
     is_python = one.path.endswith(".py")
-    return one, list(clashes(planned.imports, text)) if is_python else []
+    return one, [*clashes(planned.imports, text), *slots.collisions(text)] if is_python else []
 
 
 def _scaffold(answer: Answer[ScaffoldFile]) -> Rendered:

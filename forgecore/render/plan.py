@@ -113,7 +113,21 @@ def plan(
         )
         for answer in files
     )
+    diagnostics += _shared_slots(planned)
     return Plan(files=planned, scaffolds=tuple(scaffolds)), diagnostics
+
+
+def _shared_slots(planned: Iterable[PlannedFile]) -> Iterator[Diagnostic]:
+    for one in planned:
+        for slot in one.file.slots:
+            plugins = list(dict.fromkeys(answer.plugin.name for answer in one.fragments[slot.name]))
+            if slot.exclusive and len(plugins) > 1:
+                labels = {answer.plugin.name: answer.plugin.label for answer in one.answers}
+                by = " and by ".join(labels[name] for name in plugins)
+                text = (
+                    f"the slot `{slot.name}` of {one.file.path} is for one, and is filled by {by}"
+                )
+                yield Diagnostic("slot-conflict", None, text)
 
 
 def _bad_paths(

@@ -26,9 +26,14 @@ def import_block(imports: Iterable[Import]) -> Block:
     return Block("\n".join([*sorted(whole), *sorted(froms)]))
 
 
+def defined_names(text: str) -> list[str]:
+    """Return the names that a module defines at its top, each as often as it does."""
+    return [name for found in _DEFINED.findall(text) for name in found if name]
+
+
 def clashes(imports: Iterable[Import], text: str) -> Iterator[str]:
     """Give, in words, each name that two imports, or an import and the module, would share."""
-    defined = {name for found in _DEFINED.findall(text) for name in found if name}
+    defined = set(defined_names(text))
     sources: dict[str, str] = {}
     for one in imports:
         bound = one.alias or one.name or one.module.partition(".")[0]

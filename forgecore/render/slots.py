@@ -7,12 +7,15 @@ plugin and the template that it came from.
 import ast
 import re
 import textwrap
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
 from forgecore.ir import Origins
+from forgecore.names import near
 from forgecore.plugin.artefacts import Fragment, Slot
 from forgecore.plugin.host import Answer
+from forgecore.render.python import defined_names
 from forgecore.render.templates import TemplateError, compile_template
 from forgecore.render.text import Block, escaped
 from forgecore.render.trace import Place, Traced, Tracer, changed, joined
@@ -23,6 +26,9 @@ _ARM: Final = re.compile(
 _QUOTED: Final = re.compile(
     r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|\$(\w*)\$.*?\$\1\$|--[^\n]*|/\*.*?\*/", re.DOTALL
 )
+_PARAMETER: Final = re.compile(r"(?<!%)(?:%%)*%\((\w+)\)[sbt]")
+_KEY: Final = ("id", "tenant_id")
+"""Parameters that every statement has. A field is one only where it is given a value."""
 _UNDOUBLED: Final = re.compile(r"(?<!%)(?:%%)*%(?!%|\(\w+\)[sbt])")
 
 
@@ -38,6 +44,7 @@ class Slots:
         self._slots = {slot.name: slot for slot in slots}
         self._fragments = fragments
         self._origins = origins
+        self._defined: dict[str, list[Answer[Fragment]]] = {}
 
     def helpers(self) -> dict[str, Callable[..., object]]:
         """Return what the host template sees by name."""
@@ -51,8 +58,11 @@ class Slots:
     def slot(self, name: str, indent: int, names: Mapping[str, object]) -> Block:
         """Return the fragments' lines, each indented as the tag of the slot is."""
         parts: list[str] = []
-        for text in self._rendered(name, names):
+        for answer, text in self._rendered(name, names):
             parts += [changed(text, textwrap.indent(text, " " * indent)), "\n"]
+            if self._slots[name].language == "python" and not indent:
+                for defined in defined_names(text):
+                    self._defined.setdefault(defined, []).append(answer)
         return joined(parts)
 
     def arms(self, name: str, *, braces: bool = False, **names: object) -> Block:
@@ -61,7 +71,7 @@ class Slots:
         `braces`: the statement goes through str.format, so braces are doubled.
         """
         parts: list[str] = []
-        for text in self._rendered(name, names):
+        for _, text in self._rendered(name, names):
             whole = escaped(text)
             doubled = whole.replace("{", "{{").replace("}", "}}") if braces else whole
             parts += [", ", changed(text, doubled)]
@@ -87,9 +97,21 @@ class Slots:
 
     def expressions(self, name: str) -> list[Block]:
         """Return the fragments of a slot that holds expressions, one by one."""
-        return list(self._rendered(name, {}))
+        return [text for _, text in self._rendered(name, {})]
 
-    def _rendered(self, name: str, names: Mapping[str, object]) -> Iterator[Block]:
+    def collisions(self, text: str) -> Iterator[str]:
+        """Give, in words, each name that two parts of the module `text` define, one a fragment."""
+        counts = Counter(defined_names(text))
+        for name, answers in self._defined.items():
+            labels = list(dict.fromkeys(answer.plugin.label for answer in answers))
+            # One that a fragment itself defines twice, such as an overload, is its own affair.
+            others = ["the module itself"] if counts[name] > len(answers) else []
+            if len(by := [*labels, *others]) > 1:
+                yield f"`{name}` is defined by a fragment of {' and by '.join(by)}"
+
+    def _rendered(
+        self, name: str, names: Mapping[str, object]
+    ) -> Iterator[tuple[Answer[Fragment], Block]]:
         slot = self._slots[name]
         for answer in self._fragments.get(name, ()):
             fragment = answer.value
@@ -105,7 +127,7 @@ class Slots:
                 text = dedented.lstrip("\n")
                 if text:
                     _check(slot, answer, text)
-                    yield changed(whole, text, len(dedented) - len(text))
+                    yield answer, changed(whole, text, len(dedented) - len(text))
             except TemplateError as error:
                 raise TemplateError(f"{answer.plugin.label}, slot `{name}`: {error}") from error
 
@@ -143,6 +165,14 @@ def _check_arms(answer: Answer[Fragment], text: str) -> None:
         raise TemplateError(
             f"{template}: line {line} of the fragment has a `%` that is no `%(name)s`: write `%%`"
         )
+    known = {*answer.value.params, *_KEY}
+    for found in _PARAMETER.finditer(text):
+        if found[1] not in known:
+            close = near(found[1], known)
+            hint = f"; did you mean `{close}`?" if close else ""
+            raise TemplateError(
+                f"{template}: the arm uses `%({found[1]})s`, which is none of its params{hint}"
+            )
     for arm in _split_arms(text, template):
         match = _ARM.match(arm)
         if match is None or not _is_one_group(arm[match.end() - 1 :]):

@@ -200,6 +200,8 @@ def test_fragments_stand_in_the_declared_order(install):
         ("actions.create.ctes", "bad AS (SELECT 1) WHERE 1\n", "an arm is written `name AS (...)`"),
         ("actions.create.ctes", "bad AS (SELECT 1) -- c\n", "a comment at the fragment's end"),
         ("actions.create.ctes", "bad AS (\nSELECT 5 % 2)\n", "line 2 of the fragment has a `%`"),
+        ("actions.create.ctes", "bad AS (SELECT %(idd)s)\n", "params; did you mean `id`?"),
+        ("actions.update.ctes", "bad AS (SELECT %(title)s)\n", "uses `%(title)s`, which is none"),
         ("actions.method.decorators", "x = 1\n", "the fragment is more than decorators"),
         ("actions.nowhere", "x\n", "nobody declares the slot `actions.nowhere`"),
     ],
@@ -757,3 +759,59 @@ def test_what_a_library_took_for_stdout_leads_there_afterwards(capsys):
     print("outside", file=kept)
 
     assert capsys.readouterr() == ("outside\n", "inside\n")
+
+
+FRAGMENT = """
+@hookimpl
+def forgecore_fragments(ctx):
+    yield Fragment(slot="SLOT", template="PACKAGE:x.mako", view=View("NAME"))
+"""
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "said"),
+    [
+        ("CREATE = 1", "X = 1", "`CREATE` is defined by a fragment of plugin `one` (forgecore-one"),
+        ("def list_query():\n    pass", "X = 1", "`list_query` is imported from"),
+        ("X = 1", "class X:\n    pass", "(forgecore-one 1.2.3) and by plugin `two` (forgecore-two"),
+        ("X = 1", "Y = 1", None),
+        ("def f():\n    pass\n\n\ndef f():\n    pass", "Y = 1", None),
+        ("X = 1", "def y():\n    CREATE = 1\n    return CREATE", None),
+    ],
+)
+def test_a_fragment_that_takes_a_name_of_another_is_told(install, first, second, said):
+    for name, text in (("one", first), ("two", second)):
+        code = FRAGMENT.replace("SLOT", "actions.module").replace("NAME", name)
+        install(name, code, {"x.mako": text + "\n"})
+    if said is None:
+        install.use("one", "two")
+        install.project.ok("build")
+    else:
+        errors = failed(install, "one", "two")
+        assert said in errors
+        assert "schema/product.toml:2:8: error[name-collision]: in gen/actions/product.py" in errors
+
+
+def test_a_slot_for_one_is_filled_by_one(install):
+    install(
+        "host",
+        """
+        @hookimpl
+        def forgecore_render(ctx):
+            slot = Slot(name="host.only", language="python", doc="For one.", exclusive=True)
+            yield GeneratedFile(
+                path="gen/x.py", template="PACKAGE:x.mako", view=1, slots=(slot,)
+            )
+        """,
+        {"x.mako": '<%slot name="host.only"/>\n'},
+    )
+    for name in ("one", "two"):
+        install(name, FRAGMENT.replace("SLOT", "host.only"), {"x.mako": f"{name} = 1\n"})
+    install.use("host", "one")
+    install.project.ok("build")
+    install.use("host", "one", "two")
+    done = install.project.run("build")
+
+    assert done.returncode == 1
+    assert "error[slot-conflict]: the slot `host.only` of gen/x.py is for one" in done.stderr
+    assert "plugin `one` (forgecore-one 1.2.3) and by plugin `two` (forgecore-two" in done.stderr
