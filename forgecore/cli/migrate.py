@@ -17,6 +17,7 @@ from forgecore.database.migrate import (
     MigrationError,
     Step,
     forgotten,
+    next_file,
     project_steps,
     states,
     write_file,
@@ -58,7 +59,9 @@ def diff(name: str | None) -> None:
         click.echo(f"left alone: the table {table} is in the database and not in the schema")
     if found.unwritable:
         lines = "\n  ".join(found.unwritable)
-        text = f"this cannot be written yet; write the migration by hand:\n  {lines}"
+        path = next_file(folder / "migrations", name or found.title, datetime.now(UTC))
+        shown = path.relative_to(folder).as_posix()
+        text = f"this cannot be written yet; write the migration by hand, as {shown}:\n  {lines}"
         raise _at_fault(text)
     if not found.sql:
         click.echo("nothing to do")

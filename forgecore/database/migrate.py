@@ -147,14 +147,19 @@ def down(url: str, steps: Sequence[Step], folder: Path) -> Step | None:
         return newest
 
 
-def write_file(folder: Path, name: str, statements: Sequence[str], now: datetime) -> Path:
-    """Write a new migration file behind the newest one, and return its path."""
-    folder.mkdir(exist_ok=True)
+def next_file(folder: Path, name: str, now: datetime) -> Path:
+    """Return the path of a migration that stands behind the newest one."""
     newest = max((path.name[:14] for path in folder.glob("*.sql")), default="")
     stamp = now.astimezone(UTC)
     while stamp.strftime("%Y%m%d%H%M%S") <= newest:
         stamp += timedelta(seconds=1)
-    path = folder / f"{stamp.strftime('%Y%m%d%H%M%S')}_{name}.sql"
+    return folder / f"{stamp.strftime('%Y%m%d%H%M%S')}_{name}.sql"
+
+
+def write_file(folder: Path, name: str, statements: Sequence[str], now: datetime) -> Path:
+    """Write a new migration file behind the newest one, and return its path."""
+    folder.mkdir(exist_ok=True)
+    path = next_file(folder, name, now)
     head = (
         "-- Written by `forgecore migrate diff`. Yours to change until it has run.\n"
         "SET LOCAL lock_timeout = '5s';"

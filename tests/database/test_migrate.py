@@ -1,6 +1,7 @@
 """Migrations: the catalogue is compared, files run once, two runners do not mix."""
 
 import json
+import re
 import subprocess
 import sys
 import uuid
@@ -114,6 +115,10 @@ def test_what_cannot_be_written_yet_is_reported_and_nothing_is_written(shop, bef
 
     assert done.returncode == 1, done.stdout
     assert named in done.stderr
+    # By the name that it is given, the file stands behind those that ran.
+    (path,) = re.findall(r"by hand, as (migrations/\d{14}_\w+\.sql)", done.stderr)
+    (first,) = (shop.folder / "migrations").glob("*.sql")
+    assert path > f"migrations/{first.name}"
     assert len(list((shop.folder / "migrations").glob("*.sql"))) == 1
 
 
