@@ -25,13 +25,13 @@ class Inputs:
 
     def __init__(self, project: Path) -> None:
         self.project = project
-        self._schema = hashed(_of_schema(project))
+        self.schema = hashed(_of_schema(project))
         # The clock of a file system may be a tick behind.
         self._begun_ns = time.time_ns() - 20_000_000
 
     def are_as_before(self, folders: Iterable[Path]) -> bool:
         """Whether nothing of it, nor below these folders, was changed since."""
-        return self._schema == hashed(_of_schema(self.project)) and all(
+        return self.schema == hashed(_of_schema(self.project)) and all(
             _newest(folder) < self._begun_ns for folder in folders
         )
 
@@ -44,14 +44,16 @@ def remember_build(
     if not inputs.are_as_before([package / "resources", *map(Path, folders)]):
         return
     given: dict[str, Any] = {"package": str(package), "folders": folders, "said": dict(said)}
-    given["inputs"] = _inputs_of_build(inputs.project, given)
+    given["inputs"] = _inputs_of_build(inputs.project, given, inputs.schema)
     _write(inputs.project, _BUILD, given)
 
 
 def remembered_build(project: Path) -> Mapping[str, Any] | None:
     """Return what the last build said, or None if it may not be what the next one would say."""
     known = _read(project, _BUILD)
-    if known is None or known.get("inputs") != _inputs_of_build(project, known):
+    if known is None or known.get("inputs") != _inputs_of_build(
+        project, known, hashed(_of_schema(project))
+    ):
         return None
     return cast("Mapping[str, Any]", known.get("said"))
 
@@ -72,12 +74,12 @@ def remembered_commands(project: Path) -> Mapping[str, str] | None:
     return cast("Mapping[str, str]", known["helps"])
 
 
-def _inputs_of_build(project: Path, known: Mapping[str, Any]) -> str:
+def _inputs_of_build(project: Path, known: Mapping[str, Any], schema: str) -> str:
     package = Path(known["package"])
     parts = [
         *_of_code(project, known["folders"]),
         *of_environment(),
-        *_of_schema(project),
+        schema,
         *_contents([project / "forge.lock"]),
         # What editors go by is made anew when somebody has removed it.
         *stats(project / ".forge" / "schema.json"),

@@ -1,6 +1,7 @@
 """The view of schema.sql: every table, constraint and index of the resources."""
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Final
 
@@ -132,9 +133,9 @@ def _constraint_lines(resource: Resource) -> Iterator[PartView]:
 def name_collisions(resources: Sequence[Resource]) -> Iterator[Diagnostic]:
     """Report tables and indexes that would have one name in the database."""
     first: dict[str, Origin] = {}
-    tables = [resource.table for resource in resources]
+    tables = Counter(resource.table for resource in resources)
     for resource in resources:
-        if tables.count(resource.table) > 1:
+        if tables[resource.table] > 1:
             continue  # the core says so
         for name, origin in _names_of(resource):
             other = first.setdefault(name, origin)

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from attrs import frozen
+from attrs import Factory, field, frozen
 
 from forgecore.diagnostics import Diagnostic
 from forgecore.private import private_folder
@@ -35,6 +35,13 @@ class Tree:
 
     project: Path
     package: Path
+    _prefix: str = field(
+        init=False,
+        repr=False,
+        default=Factory(
+            lambda self: self.package.relative_to(self.project).as_posix(), takes_self=True
+        ),
+    )
 
     @property
     def gen(self) -> Path:
@@ -43,7 +50,7 @@ class Tree:
 
     def shown(self, path: str) -> str:
         """Return a path relative to the package as the lock has it: relative to the project."""
-        return (self.package / path).relative_to(self.project).as_posix()
+        return f"{self._prefix}/{path}"
 
 
 @frozen(kw_only=True)
