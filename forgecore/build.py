@@ -169,8 +169,10 @@ def open_project(
 
     Plugins `without` are not imported; what the schema says to them is passed over.
     """
+    memory = memory or Memory()
+    memory.forget_files()
     with spent("stage", "load"):
-        documents, diagnostics = load(project, (memory or Memory()).is_toml)
+        documents, diagnostics = load(project, memory.is_toml)
     document = documents.config
     names, complete = plugin_names(document)
     if without:
@@ -231,7 +233,10 @@ def structured(
     diagnostics += _hidden_module(opened, package)
     tree = Tree(project=project, package=package_folder(project, package))
     formatter = Formatter(tree.package, project, package.partition(".")[0])
-    memory.begin(_parts(opened, tree, formatter))
+    memory.begin(
+        _parts(opened, tree, formatter),
+        frozenset(plugin.module.__name__.partition(".")[0] for plugin in host.plugins),
+    )
     with spent("stage", "structure"):
         ir, origins, faults = structure_ir(opened.documents, name, package, extensions, memory)
     diagnostics += faults

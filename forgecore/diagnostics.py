@@ -36,6 +36,7 @@ CODES: Final[dict[str, str]] = {
     "unknown-hook": "A hookimpl of a name that no hookspec has.",
     "path-conflict": "Two plugins that write one file.",
     "bad-path": "A path that a plugin may not write.",
+    "plugin-removed": "Told by `forgecore diff`: a plugin that the older schema had.",
     "slot-conflict": "Two plugins that fill a slot which is for one.",
     "unknown-slot": "A fragment for a slot that nobody declares.",
     "bad-template": "A template that is missing, does not compile, or uses what it may not.",

@@ -4,8 +4,9 @@
 settled when it, the resources around it and all that is not of the schema are as they were:
 then its files stand on disk as a build would write them, and nobody is asked about it.
 
-A memory can be deleted at any time. It is read from a file in the project, so nothing in it
-may be more than data: classes of the IR and of options that plugins declared, never functions.
+A memory can be deleted at any time. It is read from a file in the project, which somebody else
+may have put there: so it names nothing but a few types of data, and attrs classes and enums of
+the tool and of the open plugins, which are filled without a call of theirs.
 """
 
 import hashlib
@@ -15,8 +16,10 @@ import pickle
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, cast
+from uuid import UUID
 
 import attrs
 from attrs import evolve, field, frozen
@@ -27,6 +30,7 @@ from forgecore.source import Document, KeyPath, SourceFile
 
 _FILE: Final = "memory"
 _VERSION: Final = 1
+_SUM: Final = 32
 _DATA: Final = frozenset(
     {
         ("builtins", "frozenset"),
@@ -37,9 +41,9 @@ _DATA: Final = frozenset(
         ("datetime", "timedelta"),
         ("datetime", "timezone"),
         ("decimal", "Decimal"),
-        ("uuid", "UUID"),
     }
 )
+_OWN: Final = "forgecore"
 Written = Sequence[tuple[object, KeyPath]]
 """The options of a resource, with where each was written."""
 
@@ -91,13 +95,16 @@ class Memory:
         self._parts: Mapping[str, str] = {}
         self._schema: dict[str, str] = {}
         self._keys: Mapping[str, str] = {}
+        self._packages = frozenset[str]()
 
     @classmethod
     def load(cls, project: Path) -> "Memory":
         """Return what is remembered of a project: nothing if that cannot be read."""
         try:
             read = (project / ".forge" / "cache" / _FILE).read_bytes()
-            version, state = _Unpickler(io.BytesIO(read), None, {}).load()
+            if hashlib.sha256(read[_SUM:]).digest() != read[:_SUM]:
+                return cls()
+            version, state = _Unpickler(io.BytesIO(read[_SUM:]), None, {}, frozenset()).load()
         except Exception:  # noqa: BLE001 -- whatever is wrong with it, it can be made anew
             return cls()
         return cls(state if version == _VERSION and isinstance(state, _State) else None)
@@ -110,8 +117,14 @@ class Memory:
                 schema[path] = (digest, data)
         present = {path: known for path, known in schema.items() if path in self._schema}
         state = evolve(self._state, schema=present)
-        data = pickle.dumps((_VERSION, state), protocol=5)
-        write_cached(project / ".forge" / "cache" / _FILE, data)
+        if (data := _pickled((_VERSION, state))) is not None:
+            # A file that was cut off or changed must not be taken for one that was written.
+            whole = hashlib.sha256(data).digest() + data
+            write_cached(project / ".forge" / "cache" / _FILE, whole)
+
+    def forget_files(self) -> None:
+        """Begin to look at the files of the schema anew."""
+        self._schema = {}
 
     def is_toml(self, source: SourceFile) -> bool:
         """Note a file of the schema; return whether it has been read before as it is now."""
@@ -120,9 +133,13 @@ class Memory:
         found = self._resources.get(source.path) or self._state.schema.get(source.path)
         return found is not None and found[0] == digest
 
-    def begin(self, parts: Mapping[str, str]) -> None:
-        """Say what this build is made by, beside the schema: all else is as `parts` say."""
+    def begin(self, parts: Mapping[str, str], packages: frozenset[str]) -> None:
+        """Say what this build is made by, beside the schema: all else is as `parts` say.
+
+        `packages` are those of the plugins, whose options a resource may hold.
+        """
         self._parts = parts
+        self._packages = packages
         self._before = self._state
         if self._state.parts != parts:
             self._resources.clear()
@@ -138,7 +155,9 @@ class Memory:
             digest, data = self._state.schema[path]
             if digest == self._schema.get(path):
                 try:
-                    resource, written = _Unpickler(io.BytesIO(data), document, types).load()
+                    resource, written = _Unpickler(
+                        io.BytesIO(data), document, types, self._packages
+                    ).load()
                 except Exception:  # noqa: BLE001 -- as in load
                     return None
                 known = self._resources[path] = (digest, resource, written)
@@ -240,40 +259,97 @@ def _pickled(value: object) -> bytes | None:
     return buffer.getvalue()
 
 
+@lru_cache(maxsize=1024)
+def _names(cls: type) -> tuple[str, ...]:
+    return tuple(attribute.name for attribute in attrs.fields(cast("Any", cls)))
+
+
+class _Rebuild:
+    """What a pickle calls for an object. It has no attribute that a pickle could set."""
+
+    __slots__ = ()
+
+    def __call__(self, cls: type, values: object) -> object:
+        if cls is UUID or issubclass(cls, Enum):
+            return cast("Any", cls)(values)
+        made = object.__new__(cls)
+        for name, value in zip(
+            _names(cast("Any", cls)), cast("tuple[object, ...]", values), strict=True
+        ):
+            object.__setattr__(made, name, value)
+        return made
+
+
+REBUILD: Final = _Rebuild()
+
+
 class _Pickler(pickle.Pickler):
-    def persistent_id(self, obj: Any) -> tuple[str, str] | None:  # noqa: ANN401
+    def persistent_id(self, obj: Any) -> tuple[str, ...] | None:  # noqa: ANN401
         if obj is NO_DEFAULT:
-            return ("no default", "")
+            return ("no default",)
         if isinstance(obj, Document):
             return ("document", obj.source.path)
         if isinstance(obj, FieldType):
             return ("type", obj.name)
+        if isinstance(obj, type) and (attrs.has(obj) or obj is UUID or issubclass(obj, Enum)):
+            return ("class", obj.__module__, obj.__qualname__)
         return None
+
+    def reducer_override(self, obj: Any) -> Any:  # noqa: ANN401
+        if obj is REBUILD:
+            return "REBUILD"
+        cls: Any = type(obj)
+        if isinstance(obj, UUID):
+            return (REBUILD, (cls, obj.hex))
+        if isinstance(obj, Enum):
+            return (REBUILD, (cls, obj.value))
+        if attrs.has(cls):
+            return (REBUILD, (cls, tuple(getattr(obj, name) for name in _names(cls))))
+        return NotImplemented
+
+
+@lru_cache(maxsize=1024)
+def _class_of(module: str, name: str, packages: frozenset[str]) -> type:
+    # Only of what is imported already, and there only what holds data.
+    found: Any = sys.modules[module]
+    for part in name.split("."):
+        found = getattr(found, part)
+    is_ours = module.partition(".")[0] in {_OWN, *packages}
+    is_data = isinstance(found, type) and (attrs.has(found) or issubclass(found, Enum))
+    if found is not UUID and not (is_ours and is_data):
+        raise pickle.UnpicklingError(f"{module}.{name} is no data")
+    return cast("type", found)
 
 
 class _Unpickler(pickle.Unpickler):
     def __init__(
-        self, file: io.BytesIO, document: Document | None, types: Mapping[str, FieldType]
+        self,
+        file: io.BytesIO,
+        document: Document | None,
+        types: Mapping[str, FieldType],
+        packages: frozenset[str],
     ) -> None:
         super().__init__(file)
         self._document = document
         self._types = types
+        self._packages = packages
 
     def persistent_load(self, pid: Any) -> object:  # noqa: ANN401
-        what, name = pid
-        match what:
-            case "no default":
+        match pid:
+            case ("no default",):
                 return NO_DEFAULT
-            case "document":
+            case ("document", _):
                 return self._document
-            case _:
+            case ("type", name):
                 return self._types[name]
+            case ("class", module, name):
+                return _class_of(module, name, self._packages)
+            case _:
+                raise pickle.UnpicklingError(f"{pid} is no data")
 
     def find_class(self, module_name: str, global_name: str) -> Any:  # noqa: ANN401
-        # Only classes of modules that are imported already: a file must not bring in code.
-        found = getattr(sys.modules.get(module_name), global_name, None)
-        is_data = (module_name, global_name) in _DATA
-        is_class = isinstance(found, type) and (attrs.has(found) or issubclass(found, Enum))
-        if not (is_data or is_class):
+        if (module_name, global_name) == (__name__, "REBUILD"):
+            return REBUILD
+        if (module_name, global_name) not in _DATA:
             raise pickle.UnpicklingError(f"{module_name}.{global_name} is no data")
-        return cast("Any", found)
+        return getattr(sys.modules[module_name], global_name)

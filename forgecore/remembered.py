@@ -148,8 +148,7 @@ def stats(folder: Path) -> Iterator[str]:
         if entry.is_dir(follow_symlinks=False):
             if entry.name != "__pycache__":
                 yield from stats(Path(entry.path))
-        else:
-            found = entry.stat(follow_symlinks=False)
+        elif (found := _stat_of(entry)) is not None:
             yield f"{entry.path} {found.st_size} {found.st_mtime_ns} {found.st_ino}"
 
 
@@ -163,9 +162,17 @@ def _newest(folder: Path) -> int:
     for entry in entries:
         if entry.is_dir(follow_symlinks=False):
             newest = max(newest, _newest(Path(entry.path)) if entry.name != "__pycache__" else 0)
-        else:
-            newest = max(newest, entry.stat(follow_symlinks=False).st_mtime_ns)
+        elif (found := _stat_of(entry)) is not None:
+            newest = max(newest, found.st_mtime_ns)
     return newest
+
+
+def _stat_of(entry: "os.DirEntry[str]") -> os.stat_result | None:
+    try:
+        return entry.stat(follow_symlinks=False)
+    except FileNotFoundError:
+        # An editor's own file, that was there a moment ago.
+        return None
 
 
 def _changed(folder: Path) -> int:

@@ -46,7 +46,7 @@ def committed(project):
 
 def commit(project) -> None:
     me = ["-c", "user.name=me", "-c", "user.email=me@example.com"]
-    for command in (["init", "-q"], ["add", "."], [*me, "commit", "-qm", "it"]):
+    for command in (["init", "-q"], ["add", "."], [*me, "commit", "--allow-empty", "-qm", "it"]):
         subprocess.run(["git", *command], cwd=project.folder, check=True)
 
 
@@ -64,7 +64,7 @@ EDITS = [
     (", min = 0", "", {("safe", "data/check-changed", "Product.price")}),
     (", filterable = true", "", {("breaks", "data/list-changed", "Product.title")}),
     (", sortable = true", "", {("breaks", "data/list-changed", "Product.price"), ("safe", "data/index-dropped", "Product.price")}),
-    ("filterable = true", "filterable = true, unique = true", {("locks", "data/index-added", "Product.title")}),
+    ("filterable = true", "filterable = true, unique = true", {("breaks", "data/index-added", "Product.title")}),
     ("precision = 8", "precision = 9", {("locks", "data/column-retyped", "Product.price")}),
     ("precision = 8", "precision = 7", {("breaks", "data/column-retyped", "Product.price")}),
     ('"int"', '"bigint"', {("locks", "data/column-retyped", "Product.count")}),
@@ -83,10 +83,17 @@ EDITS = [
     ('[relations.category]\nbelongs_to = "Category"\n', "", {("breaks", "data/column-dropped", "Product.category_id"), ("breaks", "data/attribute-removed", "Product.category_id")}),
     ('"products"', '"goods"', {("breaks", "data/table-renamed", "Product")}),
     ("timestamps = false", "timestamps = true", {("safe", "data/column-added", "Product.created_at"), ("safe", "data/column-added", "Product.updated_at"), ("locks", "data/index-added", "Product.created_at")}),
-    ("soft_delete = false", "soft_delete = true", {("safe", "data/delete-changed", "Product"), ("safe", "data/column-added", "Product.deleted_at")}),
+    ("soft_delete = false", "soft_delete = true", {("safe", "data/delete-changed", "Product"), ("safe", "data/column-added", "Product.deleted_at"), ("safe", "data/index-dropped", "Product.price"), ("locks", "data/index-added", "Product.price")}),
     ("tenant_scoped = false", "tenant_scoped = true", {("breaks", "data/tenant-changed", "Product"), ("breaks", "jobs/args-changed", "index_product")}),
     ('kind = "index_product"\n', 'kind = "find_product"\n', {("breaks", "jobs/kind-removed", "index_product"), ("safe", "jobs/kind-added", "find_product")}),
     ("after_create", "after_update", {("breaks", "jobs/hook-removed", "index_product"), ("safe", "jobs/hook-added", "index_product")}),
+    ('type = "string", max_length = 20', 'type = "email", max_length = 20', {("breaks", "data/rule-changed", "Product.title")}),
+    ('type = "string", max_length = 20', 'type = "text", max_length = 30', {("locks", "data/check-changed", "Product.title")}),
+    ('type = "string", max_length = 20', 'type = "text", max_length = 10', {("breaks", "data/check-changed", "Product.title"), ("breaks", "data/rule-changed", "Product.title")}),
+    ('"draft", "sold"', '"sold", "draft"', {("locks", "data/check-changed", "Product.state")}),
+    ("count = {", 'category_name = { type = "text", unique = true }\ncount = {', {("safe", "data/column-added", "Product.category_name"), ("safe", "data/attribute-added", "Product.category_name"), ("locks", "data/index-added", "Product.category_name")}),
+    ('[relations.category]\nbelongs_to = "Category"\n', 'category_id = { type = "uuid" }\n', {("safe", "data/reference-changed", "Product.category_id"), ("safe", "data/index-dropped", "Product.category_id")}),
+    ('"Product"', '"Item"', {("breaks", "data/class-removed", "Product"), ("safe", "data/class-added", "Item")}),
     ('queue = "search"', "", {("safe", "jobs/queue-changed", "index_product")}),
 ]  # fmt: skip
 
@@ -143,15 +150,73 @@ def test_jobs_that_wait_in_a_queue_that_goes(committed, build):
     _, changes = found(build)
     assert ("breaks", "jobs/queue-removed", "search") in changes
 
+    # What is gone stands where it stood, in the file as it was.
+    assert "HEAD:forge.toml:5:1: jobs that wait in the queue search" in build("diff", "HEAD")[1]
+
+
+def test_which_updates_enqueue_a_job(committed, build):
+    def hook(names: str) -> str:
+        only = f"only_if_changed = [{names}]" if names else ""
+        return PRODUCT.replace("after_create", "after_update") + only
+
+    for before, after, effect in (
+        ("", '"title"', "breaks"),
+        ('"title"', '"price"', "breaks"),
+        ('"title"', '"title", "price"', "safe"),
+        ('"title"', "", "safe"),
+    ):
+        committed.write("schema/product.toml", hook(before))
+        commit(committed)
+        committed.write("schema/product.toml", hook(after))
+        assert found(build)[1] == {(effect, "jobs/hook-changed", "index_product")}
+
+
+def test_another_package_is_another_import_for_everybody(committed, build):
+    committed.write(
+        "forge.toml", CONFIG.replace('name = "shop"', 'name = "shop"\npackage = "store"')
+    )
+    assert found(build) == (1, {("breaks", "data/package-changed", "store")})
+
+
+def test_a_plugin_that_goes_is_told(committed, build):
     committed.write("forge.toml", CONFIG.partition("[jobs")[0].replace('"jobs"', ""))
     committed.write("schema/product.toml", PRODUCT.partition("[[hooks")[0])
+    assert found(build) == (1, {("breaks", "plugin-removed", "jobs")})
+
+
+def test_a_trash_that_comes_makes_unique_keys_anew(committed, build):
+    unique = PRODUCT.replace("filterable = true", "filterable = true, unique = true")
+    committed.write("schema/product.toml", unique)
+    commit(committed)
+    committed.write(
+        "schema/product.toml", unique.replace("soft_delete = false", "soft_delete = true")
+    )
+    assert ("locks", "data/index-added", "Product.title") in found(build)[1]
+    commit(committed)
+    committed.write("schema/product.toml", unique)
+    assert ("breaks", "data/index-added", "Product.title") in found(build)[1]
+
+
+def test_what_git_does_not_export_is_compared(committed, build):
+    committed.write(".gitattributes", "schema/ export-ignore\n")
+    commit(committed)
     assert build("diff", "HEAD")[0] == 0
+    committed.write("schema/product.toml", PRODUCT.replace("title", "name"))
+    assert build("diff", "HEAD")[0] == 1
+
+    (committed.folder / "schema" / "category.toml").unlink()
+    (committed.folder / "schema" / "category.toml").symlink_to("../category.toml")
+    committed.write("category.toml", CATEGORY)
+    commit(committed)
+    status, _, errors = build("diff", "HEAD")
+    assert status == 1
+    assert "schema/category.toml is a link there" in errors
 
 
 def test_every_code_is_met():
     met = {code for _, _, expected in EDITS for _, code, _ in expected}
-    others = {"data/table-dropped", "data/class-removed", "data/table-added", "data/class-added"}
-    assert met | others | {"jobs/queue-removed"} == {*DATA, *JOBS}
+    others = {"data/table-dropped", "data/table-added", "data/package-changed"}
+    assert met | others | {"jobs/queue-removed", "jobs/hook-changed"} == {*DATA, *JOBS}
 
 
 def test_what_was_decided_on_may_pass(committed, build):

@@ -1,9 +1,7 @@
 """`forgecore diff`: what changed since a revision, and what of it breaks something."""
 
-import io
 import json
 import subprocess
-import tarfile
 import tempfile
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -11,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import click
-from attrs import evolve
+from attrs import evolve, frozen
 
 from forgecore.build import BuildError, Structured, changes, structured
 from forgecore.cli.build import FORMATS
@@ -23,6 +21,11 @@ from forgecore.source import SourceFile
 
 _ORDER: Final = ("breaks", "locks", "safe")
 _TOLD: Final = {"breaks": "error", "locks": "warning"}
+
+
+@frozen
+class _Older(SourceFile):
+    """A file as the revision has it."""
 
 
 @click.command()
@@ -49,10 +52,21 @@ def diff(revision: str, allow: tuple[str, ...], as_json: bool, form: str) -> int
         found, failures = changes(before, after)
     if failures:
         raise BuildError(failures)
+    found += [
+        SchemaChange(
+            code="plugin-removed",
+            subject=name,
+            text=f"the plugin {name} goes, and all that it adds: nobody is left to say what",
+            effect="breaks",
+        )
+        for name in before.opened.host.names
+        if name not in after.opened.host.names
+    ]
     found = sorted(found, key=lambda one: (_ORDER.index(one.effect), one.subject, one.code))
     _tell_unused(allow, found)
     breaking = sum(_stops(one, allow) for one in found)
-    older = [document.source for document in before.opened.documents.resources]
+    documents = before.opened.documents
+    older = [one.source for one in (documents.config, *documents.resources) if one is not None]
     found = [_placed(one, older, revision) for one in found]
     _tell("json" if as_json else form, found, allow, breaking)
     return INPUT if breaking else 0
@@ -63,30 +77,41 @@ def _checked_out(project: Path, revision: str) -> Iterator[Path]:
     """Give a folder with forge.toml and the schema as they are in a revision."""
     if revision.startswith("-"):
         raise click.UsageError(f"{revision} is no revision")
-    listed = _git(project, "ls-tree", "--name-only", revision, "--", "forge.toml", "schema")
-    paths = listed.decode().splitlines()
-    if "forge.toml" not in paths:
-        text = f"there is no forge.toml in {revision}"
+    listed = _git(project, "ls-tree", "-r", "-z", revision, "--", "forge.toml", "schema")
+    entries = [entry.split("\t", 1) for entry in listed.decode().split("\0") if entry]
+    blobs = {path: head.split() for head, path in entries if path.endswith(".toml")}
+    links = sorted(path for head, path in entries if head.startswith("120000"))
+    if links or "forge.toml" not in blobs:
+        said = f"{links[0]} is a link there" if links else "it has no forge.toml"
+        text = f"{revision} cannot be compared: {said}"
         raise BuildError([Diagnostic("unknown-revision", None, text)])
-    archive = _git(project, "archive", "--format=tar", revision, "--", *paths)
     with tempfile.TemporaryDirectory(prefix="forge-diff-") as name:
         # A project without a name is called as its folder is.
         folder = Path(name) / project.name
-        with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
-            for member in tar:
-                content = tar.extractfile(member) if member.isfile() else None
-                if content is not None:
-                    target = folder / member.name
-                    target.parent.mkdir(parents=True, exist_ok=True)
-                    target.write_bytes(content.read())
+        digests = [digest for _, _, digest in blobs.values()]
+        for path, content in zip(blobs, _contents(project, digests), strict=True):
+            target = folder / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(content)
         yield folder
 
 
-def _git(project: Path, *arguments: str) -> bytes:
+def _contents(project: Path, digests: Sequence[str]) -> Iterator[bytes]:
+    """Give the contents of blobs, by one process for all of them."""
+    rest = _git(project, "cat-file", "--batch", given="\n".join(digests).encode() + b"\n")
+    for _ in digests:
+        head, _, rest = rest.partition(b"\n")
+        size = int(head.split()[-1])
+        yield rest[:size]
+        rest = rest[size + 1 :]
+
+
+def _git(project: Path, *arguments: str, given: bytes = b"") -> bytes:
     try:
         done = subprocess.run(
             ["git", *arguments],  # noqa: S607 -- the one that is on the path
             cwd=project,
+            input=given,
             capture_output=True,
             check=False,
         )
@@ -121,7 +146,7 @@ def _placed(change: SchemaChange, older: Iterable[SourceFile], revision: str) ->
     span = change.span
     if span is None or not any(span.source is source for source in older):
         return change
-    source = SourceFile(f"{revision}:{span.source.path}", span.source.text)
+    source = _Older(f"{revision}:{span.source.path}", span.source.text)
     return evolve(change, span=evolve(span, source=source))
 
 
@@ -136,7 +161,7 @@ def _tell(form: str, found: Sequence[SchemaChange], allow: Collection[str], brea
         Diagnostic(
             one.code,
             # What is gone has no line in the file as it is.
-            one.span if one.span and one.span.source.path.startswith("schema/") else None,
+            None if one.span and isinstance(one.span.source, _Older) else one.span,
             one.text,
             severity="error"
             if one.effect == "breaks" and not _is_allowed(one, allow)

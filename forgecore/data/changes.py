@@ -32,6 +32,7 @@ CODES: Final[Mapping[str, str]] = {
     "data/index-added": "An index, or a unique key, that is new.",
     "data/index-dropped": "An index, or a unique key, that goes.",
     "data/reference-changed": "A foreign key that is new, goes, or does otherwise on a delete.",
+    "data/package-changed": "Another package: every import of the generated code.",
     "data/class-added": "A resource that is new.",
     "data/class-removed": "A resource whose classes go.",
     "data/attribute-added": "An attribute that is new.",
@@ -47,23 +48,39 @@ CODES: Final[Mapping[str, str]] = {
 """The codes of the changes that the core's generator finds."""
 
 _WIDER: Final = frozenset({("integer", "bigint"), ("real", "double precision")})
+_TEXTS: Final = frozenset({"string", "text"})
+"""Field types that take any text, within their limits."""
+
+_OF_DATABASE: Final = ("table", "column", "default", "check", "index", "reference")
 
 
 def changes(ctx: DiffContext) -> Iterator[SchemaChange]:
     """Give what has changed in the resources since `ctx.before`."""
+    if ctx.ir.package != ctx.before.ir.package:
+        text = f"the package is {ctx.ir.package}, and was {ctx.before.ir.package}"
+        yield _change("package-changed", ctx.ir.package, text, "breaks", None)
     before = {resource.name: resource for resource in ctx.before.resources}
     after = {resource.name: resource for resource in ctx.resources}
+    was_table = {resource.table: resource for resource in ctx.before.resources}
+    is_table = {resource.table for resource in ctx.resources}
     for name, old in before.items():
         if name not in after:
             span = ctx.before.span(old, "name")
-            yield _change("table-dropped", name, f"the table {old.table} goes", "breaks", span)
+            if old.table not in is_table:
+                yield _change("table-dropped", name, f"the table {old.table} goes", "breaks", span)
             text = f"{name}, {name}Create, {name}Update and {name}Actions go"
             yield _change("class-removed", name, text, "breaks", span)
     for name, new in after.items():
         if name not in before:
             span = ctx.span(new, "name")
-            yield _change("table-added", name, f"the table {new.table} is new", "safe", span)
             yield _change("class-added", name, f"{name}Actions is new", "safe", span)
+            if (other := was_table.get(new.table)) is None:
+                yield _change("table-added", name, f"the table {new.table} is new", "safe", span)
+            elif other.name not in after:
+                # Another name for what stores the same rows.
+                found = _Pair(ctx, other, new).changes()
+                parts = tuple(f"data/{part}-" for part in _OF_DATABASE)
+                yield from (change for change in found if change.code.startswith(parts))
         else:
             yield from _Pair(ctx, before[name], new).changes()
 
@@ -129,7 +146,8 @@ class _Pair:
     def _fields(self) -> Iterator[SchemaChange]:
         before = {field.name: field for field in self.old.fields}
         after = {field.name: field for field in self.new.fields}
-        gone = [field for name, field in before.items() if name not in after]
+        columns = {relation.attribute for relation in self.new.relations}
+        gone = [field for name, field in before.items() if name not in {*after, *columns}]
         for field in gone:
             span = self.ctx.before.span(field)
             like = [
@@ -139,8 +157,12 @@ class _Pair:
             ]
             hint = f" (if it is called {like[0]} now, rename it in a migration)" if like else ""
             yield from self._removed(field.name, span, hint)
+        references = {relation.attribute: relation for relation in self.old.relations}
         for name, field in after.items():
-            if name not in before:
+            if name in references:
+                span = self.ctx.span(field)
+                yield self._reference(references[name], "goes", "safe", span)
+            elif name not in before:
                 span = self.ctx.span(field)
                 is_needed = field.required and not field.has_default
                 yield from self._added(name, is_needed=is_needed, span=span)
@@ -175,7 +197,8 @@ class _Pair:
             text = f"the column {column} is {after}, and was {before}"
             yield _change("column-retyped", subject, text, effect, span)
         types = [(one.kind.python(one).text, one.nullable) for one in (old, new)]
-        if types[0] != types[1]:
+        is_same = types[0][1] == types[1][1] and old.type == new.type == "enum"
+        if types[0] != types[1] and not (is_same and set(old.values) == set(new.values)):
             shown = [text + (" | None" if is_null else "") for text, is_null in types]
             # Who reads a value that is never None is content with one that might have been.
             is_narrower = types[0][0] == types[1][0] and not types[1][1]
@@ -234,12 +257,23 @@ class _Pair:
     def _relations(self) -> Iterator[SchemaChange]:
         before = {relation.name: relation for relation in self.old.relations}
         after = {relation.name: relation for relation in self.new.relations}
+        fields = {field.name: field for field in self.old.fields}
+        kept = {field.name for field in self.new.fields}
         for name, relation in before.items():
-            if name not in after:
+            if name not in after and relation.attribute not in kept:
                 yield from self._removed(relation.attribute, self.ctx.before.span(relation))
         for name, relation in after.items():
             span = self.ctx.span(relation)
-            if name not in before:
+            if (field := fields.get(relation.attribute)) is not None:
+                if (sql := field.kind.sql(field)) != "uuid":
+                    subject = f"{self.new.name}.{relation.attribute}"
+                    text = (
+                        f"the column {self.new.table}.{relation.attribute} is uuid, and was {sql}"
+                    )
+                    yield _change("column-retyped", subject, text, "breaks", span)
+                # Rows that are there may refer to nothing.
+                yield self._reference(relation, "is new", "breaks", span)
+            elif name not in before:
                 is_needed = relation.required
                 yield from self._added(relation.attribute, is_needed=is_needed, span=span)
                 yield self._reference(relation, "is new", "locks", span)
@@ -274,7 +308,10 @@ class _Pair:
 
     def _indexes(self) -> Iterator[SchemaChange]:
         before, after = (
-            {(spec.keys, spec.unique): spec for spec in index_specs(one)}
+            {
+                (spec.keys, spec.unique, spec.live and one.soft_delete): spec
+                for spec in index_specs(one)
+            }
             for one in (self.old, self.new)
         )
         if self.old.tenant_scoped != self.new.tenant_scoped:
@@ -287,8 +324,12 @@ class _Pair:
                 continue
             subject = f"{self.new.name}.{_last(spec)}"
             text = f"the index {spec.name} is made: nobody writes to {self.new.table} meanwhile"
-            text += ", and rows that are not unique stop it" if spec.unique else ""
-            yield _change("index-added", subject, text, "locks", self.ctx.span(spec.of))
+            # Of fewer rows than before, or of a column that is empty, it cannot be refused.
+            is_sure = (spec.keys, True, False) in before or not set(spec.keys) <= _columns(self.old)
+            is_doubtful = spec.unique and not is_sure
+            text += ", and rows that are not unique stop it" if is_doubtful else ""
+            effect: Effect = "breaks" if is_doubtful else "locks"
+            yield _change("index-added", subject, text, effect, self.ctx.span(spec.of))
         for key, spec in before.items():
             if key not in after and set(spec.keys) <= _columns(self.new):
                 subject = f"{self.new.name}.{_last(spec)}"
@@ -323,10 +364,24 @@ def _digits(sql: str) -> tuple[int, int] | None:
     return int(precision), int(scale)
 
 
+def _takes_all(old: Field, new: Field) -> bool:
+    """Return whether the type of `new` takes every value that the one of `old` took."""
+    is_text = new.type in _TEXTS and old.kind.python(old).text == "str"
+    return is_text or _is_wider(old.kind.sql(old), new.kind.sql(new))
+
+
 def _narrower(old: Field, new: Field) -> Iterator[str]:
-    """Give the keys by which fewer values are valid than before."""
-    if old.type != new.type:
+    """Give the keys by which fewer values are valid than before.
+
+    Where the Python type is another as well, everything about its values is.
+    """
+    types = [one.kind.python(one).text for one in (old, new) if one.type != "enum"]
+    if len(set(types)) > 1 or (old.type == "enum") != (new.type == "enum"):
         return
+    if old.type != new.type and not {old.type, new.type} <= _TEXTS and not _takes_all(old, new):
+        yield "type"
+    if old.items != new.items and not {old.items, new.items} <= _TEXTS:
+        yield "items"
     limits: Sequence[tuple[str, Any, Any, int]] = (
         ("min", bounds(old)[0], bounds(new)[0], 1),
         ("max", bounds(old)[1], bounds(new)[1], -1),
@@ -340,5 +395,5 @@ def _narrower(old: Field, new: Field) -> Iterator[str]:
             yield key
     if new.pattern is not None and new.pattern != old.pattern:
         yield "pattern"
-    if old.type == "enum" and set(old.values) - set(new.values):
+    if new.type == "enum" and set(old.values) - set(new.values):
         yield "values"

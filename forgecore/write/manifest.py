@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Final, Literal
 
 from attrs import evolve, field, frozen
@@ -62,7 +62,9 @@ def read_lock(path: Path) -> Lock:
     unreadable = 0
     for line in text.splitlines():
         match line.split(" "):
-            case [name, ("gen" | "scaffold") as kind, owner, contributors, digest]:
+            case [name, ("gen" | "scaffold") as kind, owner, contributors, digest] if _is_inside(
+                name
+            ):
                 given = "" if contributors == "-" else contributors
                 entries.append(Entry(name, kind, owner, given, digest))
             case [("tool" | "formatter" | "plugin"), *_]:
@@ -76,6 +78,12 @@ def read_lock(path: Path) -> Lock:
         digests.setdefault(entry.path, set()).add(entry.digest)
     two = frozenset(path for path, found in digests.items() if len(found) > 1)
     return evolve(Lock.of(head, entries), conflicted=two, unreadable=unreadable)
+
+
+def _is_inside(path: str) -> bool:
+    """Whether a path is below the project: else the tool did not write it, whoever says so."""
+    pure = PurePosixPath(path)
+    return not pure.is_absolute() and ".." not in pure.parts and len(pure.parts) > 1
 
 
 def _path(entry: Entry) -> str:

@@ -163,7 +163,11 @@ def publish(tree: Tree, texts: Mapping[str, str], change: Change, lock: Lock) ->
 
 
 def _remove(project: Path, paths: Sequence[str]) -> None:
+    root = project.resolve()
     for shown in paths:
+        # Through a link it would be somebody else's.
+        if not (project / shown).parent.resolve().is_relative_to(root):
+            continue
         (project / shown).unlink(missing_ok=True)
         for folder in (project / shown).parents:
             shutil.rmtree(folder / "__pycache__", ignore_errors=True)

@@ -15,6 +15,7 @@ CODES: Final[Mapping[str, str]] = {
     "jobs/args-changed": "Arguments that a worker of the other deployment cannot read.",
     "jobs/hook-added": "An event that enqueues a kind which was there before.",
     "jobs/hook-removed": "An event that no longer enqueues a kind which stays.",
+    "jobs/hook-changed": "Other updates that enqueue a kind.",
     "jobs/queue-changed": "A kind whose jobs go to another queue.",
     "jobs/queue-removed": "A queue that goes: jobs that wait in it are not run.",
 }
@@ -81,9 +82,19 @@ def _kind(ctx: DiffContext, name: str, old: Kind, new: Kind) -> Iterator[SchemaC
         if event not in old.events:
             text = f"{event} of {is_.name} enqueues {name} as well"
             yield _change("hook-added", name, text, "safe", place)
-        elif (queue := old.events[event].hook.queue) != one.hook.queue:
-            text = f"{name} goes to the queue {one.hook.queue}, and went to {queue}"
+            continue
+        was_hook = old.events[event].hook
+        if was_hook.queue != one.hook.queue:
+            text = f"{name} goes to the queue {one.hook.queue}, and went to {was_hook.queue}"
             yield _change("queue-changed", name, text, "safe", ctx.span(one.hook, "queue"))
+        before, after = {*was_hook.only_if_changed}, {*one.hook.only_if_changed}
+        if before != after:
+            # Without any, every update enqueues it.
+            is_wider = not after or (bool(before) and before <= after)
+            said = f"if one of {', '.join(sorted(after))} has changed" if after else "always"
+            text = f"{event} of {is_.name} enqueues {name} {said}"
+            span = ctx.span(one.hook, "only_if_changed" if after else "kind")
+            yield _change("hook-changed", name, text, "safe" if is_wider else "breaks", span)
 
 
 def _queues(ctx: DiffContext) -> Iterator[SchemaChange]:
