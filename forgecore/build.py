@@ -14,7 +14,7 @@ from forgecore import __version__
 from forgecore.config import CORE_SECTIONS, Config, check_environment
 from forgecore.diagnostics import Diagnostic, errors, ordered
 from forgecore.gather import Contexts, Gathered, gather
-from forgecore.ir import IR, FieldType, Origins
+from forgecore.ir import IR, FieldType, Origins, Resource
 from forgecore.memory import KeptFile, Memory, is_on_disk, stat_of
 from forgecore.names import near
 from forgecore.plugin.artefacts import (
@@ -23,6 +23,7 @@ from forgecore.plugin.artefacts import (
     ResourceOptions,
     SchemaChange,
 )
+from forgecore.plugin.border import TookTooLong, guarded
 from forgecore.plugin.contexts import (
     CheckContext,
     ConfigContext,
@@ -37,9 +38,16 @@ from forgecore.plugin.contexts import (
     TransformContext,
 )
 from forgecore.plugin.extensions import Extensions, extensions_of, sections_of
-from forgecore.plugin.host import Host, Plugin, installed, open_host
+from forgecore.plugin.host import Host, Plugin, installed, open_host, where
 from forgecore.private import private_folder
-from forgecore.remembered import hashed, of_environment, of_installation, stats, write_cached
+from forgecore.remembered import (
+    hashed,
+    of_environment,
+    of_installation,
+    schema_digest,
+    stats,
+    write_cached,
+)
 from forgecore.render.files import Rendered
 from forgecore.render.files import render as render_files
 from forgecore.render.plan import Plan, plan
@@ -232,7 +240,11 @@ def structured(
     name, package = project_names(project, opened.settings)
     diagnostics += _hidden_module(opened, package)
     tree = Tree(project=project, package=package_folder(project, package))
-    formatter = Formatter(tree.package, project, package.partition(".")[0])
+    # Who only looks goes by nothing that an earlier run has left.
+    formatter = Formatter(
+        tree.package, project, package.partition(".")[0], is_remembered=memory is not None
+    )
+    memory = memory or Memory()
     memory.begin(
         _parts(opened, tree, formatter),
         frozenset(plugin.module.__name__.partition(".")[0] for plugin in host.plugins),
@@ -274,8 +286,8 @@ def make(
     Without `scaffolds` those are planned and not rendered: a build does not write them. What
     `memory` knows to be on disk as it would be made is not made, and has no text.
     """
-    memory = memory or Memory()
     known = structured(project, builtin, without, memory)
+    memory = memory or Memory()
     host, ir, tree, common = known.opened.host, known.ir, known.tree, known.common
     diagnostics = list(known.diagnostics)
     contexts = Contexts(
@@ -352,12 +364,15 @@ def build(
     `force` overwrites generated files that were changed by hand. `memory` learns what was built.
     """
     memory = memory or Memory()
+    seen = schema_digest(project)
     output = make(project, builtin, without, memory=memory)
     tree = output.tree
     with spent("stage", "write"), locked(project):
-        if not is_on_disk(tree.package, output.gathered.kept_files):
-            # Another build has published since: go by what it left.
+        is_old = seen != schema_digest(project)
+        if is_old or not is_on_disk(tree.package, output.gathered.kept_files):
+            # While this one waited, something was saved, or another build has published.
             output = make(project, builtin, without, memory=memory)
+            tree = output.tree
         if blocked := not_a_folder(tree, output.of_kind("gen")):
             raise BuildError(blocked)
         settle(tree)
@@ -365,11 +380,13 @@ def build(
             remove_leftovers(folder)
         lock = current_lock(tree)
         generated = output.of_kind("gen")
+        # Before they are read: what is done to a file later is seen by the next build.
+        stats_of = {path: stat_of(tree.package / path) for path in generated}
         change, edited = compare(tree, generated, lock, output.kept)
         if edited and not force:
             raise BuildError([*edited, *unreadable(lock)])
         following = next_lock(output, lock)
-        publish(tree, generated, change, following)
+        stats_of |= publish(tree, generated, change, following)
 
         def written(path: str) -> KeptFile:
             entry = following.entries[tree.shown(path)]
@@ -378,7 +395,7 @@ def build(
                 owner=entry.owner,
                 contributors=tuple(filter(None, entry.contributors.split(","))),
                 digest=entry.digest,
-                stat=stat_of(tree.package, path),
+                stat=stats_of[path],
             )
 
         memory.settle(output.gathered.came_to(memory, output.files, output.unclean, written))
@@ -544,7 +561,7 @@ def _checked(
     unclean: set[str] = set()
     asked = [one for one in ir.resources if not ((s := memory.settled(one.name)) and s.is_clean)]
     for resource in asked:
-        said = list(check_each(resource, by_name, complete=complete))
+        said = _checked_each(host, resource, by_name, complete=complete)
         diagnostics += said
         unclean |= {resource.name} if said else set()
     context = common.context(CheckContext, ir)
@@ -552,6 +569,18 @@ def _checked(
     unclean |= {answer.of for answer in found if answer.of is not None}
     diagnostics += [*failures, *(answer.value for answer in found)]
     return ir, diagnostics, frozenset(unclean)
+
+
+def _checked_each(
+    host: Host, resource: Resource, by_name: Mapping[str, Resource], *, complete: bool
+) -> list[Diagnostic]:
+    # Field types are plugins' code as well.
+    try:
+        with guarded(host.timeout):
+            return list(check_each(resource, by_name, complete=complete))
+    except TookTooLong as error:
+        text = f"a field type of {resource.name}: {error}{where(error)}"
+        return [Diagnostic("plugin-failed", resource.origin.span("name"), text)]
 
 
 def _transformed(host: Host, ir: IR, common: Common) -> tuple[IR, list[Diagnostic]]:

@@ -1,6 +1,5 @@
 """Gather: what plugins give for a schema, but for the resources that are settled."""
 
-import hashlib
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -8,12 +7,13 @@ from attrs import define, field, frozen
 
 from forgecore.diagnostics import Diagnostic
 from forgecore.ir import IR
-from forgecore.memory import KeptFile, Memory, Settled, digest_of, is_on_disk
+from forgecore.memory import KeptFile, Memory, Settled, fingerprint, is_on_disk
 from forgecore.plugin.artefacts import Fragment, GeneratedFile, ScaffoldFile
 from forgecore.plugin.contexts import FragmentsContext, RenderContext, ScaffoldContext
 from forgecore.plugin.host import Answer, Host
+from forgecore.remembered import hashed
 from forgecore.render.files import Rendered
-from forgecore.render.plan import Standing
+from forgecore.render.plan import Standing, declared_slots, filled_slots
 
 
 @frozen(kw_only=True)
@@ -79,6 +79,9 @@ class Gathered:
                     scaffolds=tuple(own.scaffolds),
                     declared=frozenset(own.declared),
                     targets=frozenset(answer.value.slot for answer in own.fragments),
+                    needed=frozenset(
+                        answer.value.slot for answer in own.fragments if not answer.value.optional
+                    ),
                     filled=filled_slots(own.fragments),
                     is_clean=name not in unclean,
                 )
@@ -123,11 +126,12 @@ def gather(
         )
         failures += more
         around = _around([one.name for one in ir.resources], files, fragments, settled)
-        shared = {slot.name for file in files if file.of is None for slot in file.value.slots}
+        shared = declared_slots(file for file in files if file.of is None)
+        declared = declared_slots(files).union(*(one.declared for one in settled.values()))
         left = {
             name: one
             for name, one in settled.items()
-            if one.around == around[name] and not one.targets & shared
+            if one.around == around[name] and not one.targets & shared and one.needed <= declared
         }
         if len(left) == len(settled):
             break
@@ -157,17 +161,6 @@ class Contexts:
     scaffold: ScaffoldContext
 
 
-def declared_slots(files: Iterable[Answer[GeneratedFile]]) -> frozenset[str]:
-    """Return the slots that files declare."""
-    return frozenset(slot.name for file in files for slot in file.value.slots)
-
-
-def filled_slots(fragments: Iterable[Answer[Fragment]]) -> frozenset[str]:
-    """Return the slots that fragments fill whatever else is filled."""
-    values = (answer.value for answer in fragments)
-    return frozenset(one.slot for one in values if one.when is None and one.unless is None)
-
-
 def _around(
     names: Iterable[str],
     files: Sequence[Answer[GeneratedFile]],
@@ -186,17 +179,12 @@ def _around(
     for answer in fragments:
         if answer.of is not None:
             continue
-        text = f"{answer.plugin.name} {digest_of(answer.value)}"
+        text = f"{answer.plugin.name} {fingerprint(answer.value)}"
         if answer.value.resource is None:
             shared.append(text)
         else:
             # Fragments stand in a slot in the order in which they were given.
             own.setdefault(answer.value.resource, []).append(f"{len(shared)} {text}")
     common = [*sorted(filled), "", *shared]
-    of_all = hashlib.sha256("\0".join(common).encode()).hexdigest()
-    return {
-        name: hashlib.sha256("\0".join([of_all, *own[name]]).encode()).hexdigest()
-        if name in own
-        else of_all
-        for name in names
-    }
+    of_all = hashed(common)
+    return {name: hashed([of_all, *own[name]]) if name in own else of_all for name in names}

@@ -25,11 +25,11 @@ import attrs
 from attrs import evolve, field, frozen
 
 from forgecore.ir import IR, NO_DEFAULT, FieldType, Resource, related_names
-from forgecore.remembered import write_cached
+from forgecore.remembered import hashed, write_cached
 from forgecore.source import Document, KeyPath, SourceFile
 
 _FILE: Final = "memory"
-_VERSION: Final = 1
+_VERSION: Final = 2
 _SUM: Final = 32
 _DATA: Final = frozenset(
     {
@@ -63,8 +63,9 @@ class KeptFile:
 class Settled:
     """What a resource came to. `key` is of its inputs, `around` of fragments from elsewhere.
 
-    `declared` are the slots of its files, `targets` those of its fragments, and `filled` the
-    targets that are filled whatever else is. `is_clean`: its checks found nothing.
+    `declared` are the slots of its files, `targets` those of its fragments, `needed` the targets
+    that must be declared by somebody, and `filled` those that are filled whatever else is.
+    `is_clean`: its checks found nothing.
     """
 
     key: str
@@ -73,6 +74,7 @@ class Settled:
     scaffolds: tuple[tuple[str, str], ...]
     declared: frozenset[str]
     targets: frozenset[str]
+    needed: frozenset[str]
     filled: frozenset[str]
     is_clean: bool
 
@@ -179,11 +181,11 @@ class Memory:
         own = {
             one.name: self._schema.get(one.origin.document.source.path, "")
             if id(one) in untouched
-            else digest_of(one)
+            else fingerprint(one)
             for one in ir.resources
         }
         self._keys = {
-            name: _digest([own[name], *(own[other] for other in others)])
+            name: hashed([own[name], *(own[other] for other in others)])
             for name, others in related_names(ir).items()
         }
 
@@ -224,30 +226,31 @@ class Memory:
 
 def is_on_disk(folder: Path, files: Iterable[KeptFile]) -> bool:
     """Return whether files, by path below `folder`, are as they were written."""
-    return all(stat_of(folder, file.path) == file.stat for file in files)
+    # Thousands of files: pathlib would join their paths slowly.
+    return all(stat_of(f"{folder}/{file.path}") == file.stat != NOWHERE for file in files)
 
 
-def stat_of(folder: Path, path: str) -> tuple[int, int, int]:
-    """Return the size, time of change and inode of a file of a folder: zeros if there is none."""
+NOWHERE: Final = (0, 0, 0)
+"""What `stat_of` returns where there is no file."""
+
+
+def stat_of(path: str | Path) -> tuple[int, int, int]:
+    """Return the size, time of change and inode of a file, or NOWHERE."""
     try:
-        found = os.lstat(f"{folder}/{path}")  # thousands of files: pathlib would join them slowly
+        found = os.lstat(path)
     except OSError:
-        return (0, 0, 0)
+        return NOWHERE
     return (found.st_size, found.st_mtime_ns, found.st_ino)
 
 
-def digest_of(value: object) -> str:
-    """Return a digest of an artefact or a part of the IR.
+def fingerprint(value: object) -> str:
+    """Return what tells an artefact or a part of the IR from others.
 
-    Things that are equal may have two digests, and one that holds more than data has another
-    each time: then something is made that need not be.
+    Things that are equal may have two, and one that holds more than data has another each time:
+    then something is made that need not be.
     """
     data = _pickled(value)
     return hashlib.sha256(os.urandom(16) if data is None else data).hexdigest()
-
-
-def _digest(parts: Iterable[str]) -> str:
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
 def _pickled(value: object) -> bytes | None:
@@ -265,22 +268,30 @@ def _names(cls: type) -> tuple[str, ...]:
 
 
 class _Rebuild:
-    """What a pickle calls for an object. It has no attribute that a pickle could set."""
+    """What a pickle calls for an object. No class is handed out, and nothing of it can be set."""
 
-    __slots__ = ()
+    __slots__ = ("_packages",)
+    _packages: frozenset[str]
 
-    def __call__(self, cls: type, values: object) -> object:
+    def __init__(self, packages: frozenset[str]) -> None:
+        object.__setattr__(self, "_packages", packages)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(name)
+
+    def __call__(self, module: str, name: str, values: object) -> object:
+        cls: Any = _class_of(module, name, self._packages)
         if cls is UUID or issubclass(cls, Enum):
-            return cast("Any", cls)(values)
+            return cls(values)
         made = object.__new__(cls)
-        for name, value in zip(
-            _names(cast("Any", cls)), cast("tuple[object, ...]", values), strict=True
-        ):
-            object.__setattr__(made, name, value)
+        given = cast("tuple[object, ...]", values)
+        for attribute, value in zip(_names(cls), given, strict=True):
+            object.__setattr__(made, attribute, value)
         return made
 
 
-REBUILD: Final = _Rebuild()
+REBUILD: Final = _Rebuild(frozenset())
+"""What stands in a pickle; the one who reads it has one of its own."""
 
 
 class _Pickler(pickle.Pickler):
@@ -291,20 +302,19 @@ class _Pickler(pickle.Pickler):
             return ("document", obj.source.path)
         if isinstance(obj, FieldType):
             return ("type", obj.name)
-        if isinstance(obj, type) and (attrs.has(obj) or obj is UUID or issubclass(obj, Enum)):
-            return ("class", obj.__module__, obj.__qualname__)
         return None
 
     def reducer_override(self, obj: Any) -> Any:  # noqa: ANN401
         if obj is REBUILD:
             return "REBUILD"
         cls: Any = type(obj)
+        name = (cls.__module__, cls.__qualname__)
         if isinstance(obj, UUID):
-            return (REBUILD, (cls, obj.hex))
+            return (REBUILD, (*name, obj.hex))
         if isinstance(obj, Enum):
-            return (REBUILD, (cls, obj.value))
+            return (REBUILD, (*name, obj.value))
         if attrs.has(cls):
-            return (REBUILD, (cls, tuple(getattr(obj, name) for name in _names(cls))))
+            return (REBUILD, (*name, tuple(getattr(obj, one) for one in _names(cls))))
         return NotImplemented
 
 
@@ -332,7 +342,7 @@ class _Unpickler(pickle.Unpickler):
         super().__init__(file)
         self._document = document
         self._types = types
-        self._packages = packages
+        self._rebuild = _Rebuild(packages)
 
     def persistent_load(self, pid: Any) -> object:  # noqa: ANN401
         match pid:
@@ -342,14 +352,12 @@ class _Unpickler(pickle.Unpickler):
                 return self._document
             case ("type", name):
                 return self._types[name]
-            case ("class", module, name):
-                return _class_of(module, name, self._packages)
             case _:
                 raise pickle.UnpicklingError(f"{pid} is no data")
 
     def find_class(self, module_name: str, global_name: str) -> Any:  # noqa: ANN401
         if (module_name, global_name) == (__name__, "REBUILD"):
-            return REBUILD
+            return self._rebuild
         if (module_name, global_name) not in _DATA:
             raise pickle.UnpicklingError(f"{module_name}.{global_name} is no data")
         return getattr(sys.modules[module_name], global_name)

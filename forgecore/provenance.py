@@ -42,11 +42,12 @@ def lines_of(output: Output, planned: PlannedFile) -> list[Line]:
     text = output.texts[path]
     before = lines_before(whole, text, path)
     importers = _importers(planned, text) if path.endswith(".py") else {}
+    imports = set(importers)
     keys = _Keys(output, planned)
     lines: list[Line] = []
     for number, (shown, old) in enumerate(zip(text.split("\n"), before, strict=True), 1):
         places = _unique([*_places(whole.places, old), *importers.get(number, ())])
-        origins = keys.behind(shown, places)
+        origins = keys.behind("" if number in imports else shown, places)
         lines.append(Line(number=number, text=shown, places=tuple(places), origins=tuple(origins)))
     return lines
 
@@ -86,8 +87,8 @@ class _Keys:
         things = [thing for place in places for thing in place.things]
         origins = [self._origins.of(thing) for thing in things]
         found = [one for one in origins if one is not None and one != self._own]
-        if not found:
-            # One expression may print many lines; what they are of is in their words.
+        if not found and any(place.is_block for place in places):
+            # One expression printed many lines; what each is of is in its words.
             words = re.findall(r"\w+", text)
             found = [self._named[word] for word in words if word in self._named]
         if places and not found and self._own is not None:

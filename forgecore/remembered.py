@@ -7,6 +7,7 @@ of commands, cost little more than Python's own start.
 import hashlib
 import json
 import os
+import re
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -15,8 +16,8 @@ from typing import Any, Final, cast
 
 _BUILD: Final = "build.json"
 _COMMANDS: Final = "commands.json"
-FORMATTER_FILES: Final = ("pyproject.toml", "ruff.toml", ".ruff.toml")
-"""Where ruff finds its settings, in a folder or above."""
+_FORMATTER_FILES: Final = ("pyproject.toml", "ruff.toml", ".ruff.toml")
+_EXTENDS: Final = re.compile(r"^\s*extend\s*=\s*[\"'](.+?)[\"']", re.MULTILINE)
 _OWN: Final = Path(__file__).parent
 
 
@@ -25,13 +26,13 @@ class Inputs:
 
     def __init__(self, project: Path) -> None:
         self.project = project
-        self.schema = hashed(_of_schema(project))
+        self.schema = schema_digest(project)
         # The clock of a file system may be a tick behind.
         self._begun_ns = time.time_ns() - 20_000_000
 
     def are_as_before(self, folders: Iterable[Path]) -> bool:
         """Whether nothing of it, nor below these folders, was changed since."""
-        return self.schema == hashed(_of_schema(self.project)) and all(
+        return self.schema == schema_digest(self.project) and all(
             _newest(folder) < self._begun_ns for folder in folders
         )
 
@@ -52,7 +53,7 @@ def remembered_build(project: Path) -> Mapping[str, Any] | None:
     """Return what the last build said, or None if it may not be what the next one would say."""
     known = _read(project, _BUILD)
     if known is None or known.get("inputs") != _inputs_of_build(
-        project, known, hashed(_of_schema(project))
+        project, known, schema_digest(project)
     ):
         return None
     return cast("Mapping[str, Any]", known.get("said"))
@@ -84,9 +85,7 @@ def _inputs_of_build(project: Path, known: Mapping[str, Any], schema: str) -> st
         # What editors go by is made anew when somebody has removed it.
         *stats(project / ".forge" / "schema.json"),
         *stats(project / ".forge" / "config.json"),
-        *_contents(
-            folder / name for folder in (package, *package.parents) for name in FORMATTER_FILES
-        ),
+        *_contents(formatter_settings(package)),
         # What stands under resources/ is read by checks; gen/ must be as it was written.
         *stats(package),
     ]
@@ -111,6 +110,26 @@ def of_installation(project: Path) -> Iterator[str]:
     # folder that it stands in.
     for entry in sys.path[1:]:
         yield f"{entry} {_changed(Path(entry)) if entry != str(project) else 0}"
+
+
+def schema_digest(project: Path) -> str:
+    """Return a digest of forge.toml and the files of the schema."""
+    return hashed(_of_schema(project))
+
+
+def formatter_settings(package: Path) -> list[Path]:
+    """Return the files that ruff may take its settings for a package from, that exist or not."""
+    paths = [folder / name for folder in (package, *package.parents) for name in _FORMATTER_FILES]
+    for path in paths:
+        try:
+            text = path.read_text("utf-8", "replace")
+        except OSError:
+            continue
+        for named in _EXTENDS.findall(text):
+            # The list grows while it is walked: a file may extend another one, and that a third.
+            further = path.parent / Path(named).expanduser()
+            paths += [further] if further not in paths else []
+    return paths
 
 
 def _of_schema(project: Path) -> Iterator[str]:

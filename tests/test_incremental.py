@@ -1,5 +1,6 @@
 """A build that goes by the last one gives what a build of everything gives, byte for byte."""
 
+import hashlib
 import json
 import os
 import pickle
@@ -380,14 +381,57 @@ def test_a_memory_brings_in_no_code(project, build):
         def __reduce__(self) -> tuple[object, ...]:
             return (os.mkdir, (str(victim),))
 
-    path = project.folder / ".forge" / "cache" / "memory"
-    version, state = 1, Bad()
-    path.write_bytes(pickle.dumps((version, state)))
+    # Whoever puts it there can make its sum as well.
+    stored(project).write_bytes(summed(pickle.dumps((2, Bad()))))
     project.write("schema/tag.toml", schema("Tag", 11))
 
     assert build()[0] == 0
     assert not victim.exists()
     assert "max_length=11" in project.read("shop/gen/validation/tag.py")
+
+
+def test_a_memory_changes_no_class(project, build):
+    """A pickle that sets the state of a class, instead of an object's, sets attributes of it."""
+    from forgecore.memory import REBUILD, Settled
+
+    project.write("schema/tag.toml", schema("Tag"))
+    build()
+    # The state of an object that is no state, and attributes: BUILD sets them one by one.
+    state = b"(N(dX\x05\x00\x00\x00helloK*utb."
+    for what in (b"cforgecore.memory\nREBUILD\n", b"cforgecore.memory\nSettled\n"):
+        stored(project).write_bytes(summed(b"\x80\x04" + what + state))
+        project.write("schema/tag.toml", schema("Tag", 12))
+        assert build()[0] == 0
+        project.write("schema/tag.toml", schema("Tag", 13))
+        assert build()[0] == 0
+    assert not hasattr(REBUILD, "hello")
+    assert not hasattr(Settled, "hello")
+
+
+def test_a_memory_that_is_damaged_is_none(project, build):
+    for name in ("Tag", "Product"):
+        project.write(f"schema/{name.lower()}.toml", schema(name))
+    build()
+    good = stored(project).read_bytes()
+    randomly = random.Random(3)
+    for number in range(40):
+        data = bytearray(good)
+        data[randomly.randrange(len(data))] ^= 1 << randomly.randrange(8)
+        stored(project).write_bytes(
+            data[: randomly.randrange(len(data))] if number % 4 == 0 else data
+        )
+        project.write("schema/tag.toml", schema("Tag", number + 20))
+        assert build()[0] == 0
+        assert f"max_length={number + 20}" in project.read("shop/gen/validation/tag.py")
+        assert "title: str" in project.read("shop/gen/models/product.py")
+
+
+def stored(project) -> Path:
+    return project.folder / ".forge" / "cache" / "memory"
+
+
+def summed(data: bytes) -> bytes:
+    return hashlib.sha256(data).digest() + data
 
 
 def test_a_build_that_published_meanwhile_is_not_mixed_in(project, build, monkeypatch):
@@ -417,6 +461,84 @@ def test_a_build_that_published_meanwhile_is_not_mixed_in(project, build, monkey
     build()
 
     assert tree(project) == good
+
+
+def test_what_is_saved_while_a_build_waits_is_built(project, build, monkeypatch):
+    from forgecore import build as module
+
+    project.write("schema/tag.toml", schema("Tag"))
+    build()
+    wait = module.locked
+
+    @contextmanager
+    def slow(folder: Path) -> Iterator[None]:
+        monkeypatch.setattr(module, "locked", wait)
+        project.write("schema/tag.toml", schema("Tag", 31))
+        main(["build"])
+        with wait(folder):
+            yield
+
+    monkeypatch.setattr(module, "locked", slow)
+    project.write("schema/tag.toml", schema("Tag", 30))
+    build()
+    assert "max_length=31" in project.read("shop/gen/validation/tag.py")
+    assert build("build", "--check")[0] == 0
+
+
+def test_the_slot_of_a_settled_resource_s_fragment_goes(noted):
+    """What a build of everything refuses, one that goes by the last refuses as well."""
+    noted.write(
+        "site/noted/__init__.py",
+        """
+from forgecore.plugin import Fragment, GeneratedFile, Slot, each_resource, hookimpl
+
+
+@hookimpl
+@each_resource
+def forgecore_render(ctx):
+    one = ctx.resource
+    has = any(field.name == "special" for field in one.fields)
+    slots = (Slot(name="noted.x", language="python", doc="d"),) if has else ()
+    yield GeneratedFile(
+        path=f"gen/noted/{one.snake}.py", resource=one.name, view=1, slots=slots,
+        template="noted:slot.mako" if has else "noted:plain.mako",
+    )
+
+
+@hookimpl
+@each_resource
+def forgecore_fragments(ctx):
+    if ctx.resource.name == "Category":
+        yield Fragment(
+            slot="noted.x", resource="Category", template="noted:plain.mako",
+            unless="actions.module",
+        )
+""",
+    )
+    noted.write("site/noted/slot.mako", '<%slot name="noted.x"/>\n')
+    noted.write("site/noted/plain.mako", "X = 1\n")
+    noted.write("schema/tag.toml", schema("Tag", 10, 'special = { type = "int" }\n'))
+    asked(noted)
+    noted.write("schema/tag.toml", schema("Tag"))
+    there = {"PYTHONPATH": f"{noted.folder}:{noted.folder}/site"}
+    done = noted.run("build", env=there)
+
+    assert done.returncode == 1
+    assert "nobody declares the slot `noted.x`" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["ruff.toml", "pyproject.toml"])
+def test_settings_that_settings_extend_are_an_input(project, build, name):
+    text = 'extend = "base.toml"\n'
+    project.write(name, text if name == "ruff.toml" else f"[tool.ruff]\n{text}")
+    project.write("base.toml", "line-length = 100\n")
+    project.write("schema/tag.toml", schema("Tag"))
+    build()
+    project.write("base.toml", "line-length = 40\n")
+
+    assert build("build", "--check")[0] == 1
+    assert "wrote shop/gen/actions/tag.py" in build()[1]
+    assert build("build", "--check")[0] == 0
 
 
 def test_an_edit_by_hand_is_found(project, build):
@@ -464,6 +586,17 @@ def test_what_is_saved_is_built(watched):
     watched.write("schema/tag.toml", schema("Tag", 19))
     eventually(lambda: "max_length=19" in rules.read_text())
     eventually((watched.folder / "shop/gen/models/product.py").exists)
+
+    (watched.folder / "shop/gen/models/product.py").unlink()
+    eventually((watched.folder / "shop/gen/models/product.py").exists)
+    # An editor's own files come and go.
+    for number in range(200):
+        watched.write(f"schema/{number}.tmp", "")
+        (watched.folder / f"schema/{number}.tmp").unlink()
+    config = watched.read("forge.toml")
+    (watched.folder / "forge.toml").unlink()
+    time.sleep(1.2)
+    watched.write("forge.toml", config)
 
     watched.write("forge.toml", '[project]\nname = "shop"\npackage = "store"\nplugins = []\n')
     eventually((watched.folder / "store/gen/models/tag.py").exists)

@@ -208,3 +208,19 @@ def test_a_view_that_raises_is_told_with_the_line_of_the_template_and_of_the_vie
     assert "broken_view:view.mako:3: KeyError: 'Product' (at " in done.stderr
     assert "broken_view/__init__.py:11)" in done.stderr
     assert not (project.folder / "shop").exists()
+
+
+def test_a_word_that_is_a_field_s_name_by_chance_is_no_key(project, build):
+    fields = "".join(f'{name} = {{ type = "int" }}\n' for name in ("limit", "typing", "where"))
+    project.write("schema/product.toml", f'[resource]\nname = "Product"\n[fields]\n{fields}')
+    assert build()[0] == 0
+    path = "shop/gen/actions/product.py"
+    for text in ("limit: int = 50,", "from typing import", "where: Condition[Product] | None"):
+        _, out, _ = build("explain", f"{path}:{line_of(project, path, text)}", "--json")
+        assert [key["key"] for key in json.loads(out)["keys"]] == ["resource"], text
+    line = line_of(project, path, 'id, "limit", typing')
+    _, out, _ = build("explain", f"{path}:{line}", "--json")
+    keys = [key["key"] for key in json.loads(out)["keys"]]
+    assert keys == ["fields.limit", "fields.typing", "fields.where"]
+    assert build("explain", "schema/product.toml:99")[0] == 2
+    assert build("explain", f"{path}:²")[0] == 2

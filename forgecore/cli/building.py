@@ -43,7 +43,7 @@ def run(wish: Wish) -> int:
     if wish.watch:
         from forgecore.cli.watching import watch  # noqa: PLC0415 -- no other build waits
 
-        watch(project_folder(), lambda memory: _run(wish, memory))
+        watch(project_folder(), wish.without, lambda memory: _run(wish, memory))
     # What somebody asked to be left out, or overwritten, is nothing to go by.
     is_known = not (wish.without or wish.force)
     return _run(wish, Memory.load(project_folder()) if is_known else None)

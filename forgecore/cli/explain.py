@@ -1,6 +1,7 @@
 """`forgecore explain`: from a generated line to template, plugin and schema key, and back."""
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -31,13 +32,17 @@ def explain(place: str, as_json: bool) -> None:
     name, line = _parts(place)
     output = make(project_folder(), builtin())
     shown = shown_path(output, Path(name))
+    for document in output.opened.documents.resources:
+        count = len(document.source.text.splitlines())
+        if document.source.path == shown and line > count:
+            raise click.UsageError(f"{shown} has {count} lines")
     if (found := made_by(output, shown, line)) is not None:
         _tell_key(output, *found, as_json=as_json)
         return
     for planned in output.plan.files:
         if output.tree.shown(planned.file.path) == shown:
             lines = lines_of(output, planned)
-            if line > len(lines):
+            if line > len(lines) - 1:  # behind the last line's end is none
                 raise click.UsageError(f"{shown} has {len(lines) - 1} lines")
             _tell_line(output, shown, lines[line - 1], as_json=as_json)
             return
@@ -50,7 +55,7 @@ def explain(place: str, as_json: bool) -> None:
 def _parts(place: str) -> tuple[str, int]:
     # A column, as editors and diagnostics add one, says nothing more.
     name, *numbers = place.split(":")
-    if not numbers or not numbers[0].isdigit() or numbers[0] == "0":
+    if not numbers or not re.fullmatch("[0-9]{1,9}", numbers[0]) or int(numbers[0]) == 0:
         raise click.UsageError(f"a line is missing: {name}:1 (`forgecore why {name}` is of a file)")
     return name, int(numbers[0])
 

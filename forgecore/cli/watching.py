@@ -13,9 +13,10 @@ from forgecore.build import open_project, package_folder
 from forgecore.cli.paint import say_error
 from forgecore.cli.project import builtin, explain, plugin_folders
 from forgecore.memory import Memory
-from forgecore.remembered import hashed, stats
+from forgecore.remembered import formatter_settings, hashed, stats
 from forgecore.schema.structure import project_names
 from forgecore.times import forget
+from forgecore.write.tree import Tree, current_lock, holds
 
 _SHORTEST: Final = 0.02
 _SHARE: Final = 30
@@ -24,34 +25,41 @@ _CODE: Final = 0.5
 """Seconds between two looks at what the process cannot take up while it runs."""
 
 
-def watch(project: Path, build: Callable[[Memory], int]) -> NoReturn:
+def watch(project: Path, without: Sequence[str], build: Callable[[Memory], int]) -> NoReturn:
     """Build whenever something that a build reads is saved, until Ctrl-C.
 
     What is imported stays as it was: where forge.toml or code changes, the process begins anew.
     """
     click.echo("watching schema/, forge.toml and the plugins: Ctrl-C ends it", err=True)
-    opened = open_project(project, builtin())
+    opened = open_project(project, builtin(), without)
     package = package_folder(project, project_names(project, opened.settings)[1])
-    inputs = [project / "schema", package / "resources"]
+    inputs = [project / "schema", package / "resources", *formatter_settings(package)]
+    gen = [package / "gen"]
+    tree = Tree(project=project, package=package)
     fixed = [project / "forge.toml", Path(__file__).parents[1], *plugin_folders(opened.host)]
     memory = Memory.load(project)
-    begun_with, built, looked = _signature(fixed), "", time.monotonic()
+    begun_with, built, looked = _signature(fixed), ("", ""), time.monotonic()
+    changed = begun_with
     try:
         while True:
             begun = time.monotonic()
-            seen = _signature(inputs)
+            seen = _signature(inputs), _signature(gen)
             pause = max(_SHORTEST, (time.monotonic() - begun) * _SHARE)
             if seen != built:
                 # An editor writes in several steps: what is still changing is waited for.
                 time.sleep(_SHORTEST / 2)
-                if _signature(inputs) != seen:
+                if (_signature(inputs), _signature(gen)) != seen:
                     continue
                 _build(build, memory)
-                built = seen
+                # What the build wrote is no news; what was done to it since, or saved, is.
+                written = _signature(gen)
+                built = seen[0], written if holds(tree, current_lock(tree)) else seen[1]
             elif time.monotonic() - looked > _CODE:
                 looked = time.monotonic()
-                if _signature(fixed) != begun_with:
+                now = _signature(fixed)
+                if now != begun_with and now == changed and fixed[0].is_file():
                     _begin_anew()
+                changed = now
             time.sleep(pause)
     finally:
         memory.save(project)

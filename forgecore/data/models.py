@@ -14,6 +14,7 @@ from forgecore.plugin import (
     Field,
     GeneratedFile,
     Import,
+    Relation,
     Resource,
     pascal,
 )
@@ -26,7 +27,7 @@ class Attribute:
     name: str
     type: str
     default: str | None = None
-    of: Field | None = None
+    of: Field | Relation | None = None
 
     @property
     def text(self) -> str:
@@ -41,6 +42,7 @@ class ColumnView:
 
     name: str
     text: str
+    of: Field | Relation | None = None
 
 
 @frozen(kw_only=True)
@@ -127,9 +129,11 @@ def _record(resource: Resource, names: Names, types: dict[str, str]) -> Iterator
         yield Attribute("tenant_id", uuid)
     for field in resource.fields:
         kind = types[field.name]
-        yield Attribute(field.name, _or_none(kind) if field.nullable else kind)
+        shown = _or_none(kind) if field.nullable else kind
+        yield Attribute(field.name, shown, of=field)
     for relation in resource.relations:
-        yield Attribute(relation.attribute, uuid if relation.required else f"{uuid} | None")
+        shown = uuid if relation.required else f"{uuid} | None"
+        yield Attribute(relation.attribute, shown, of=relation)
     if resource.timestamps or resource.soft_delete:
         moment = names.bind(Import("datetime", "datetime"))
         if resource.timestamps:
@@ -143,17 +147,17 @@ def _create(resource: Resource, names: Names, types: dict[str, str]) -> Iterator
     for field in resource.fields:
         kind = types[field.name]
         if field.has_default:
-            yield Attribute(field.name, kind, _default(field, names))
+            yield Attribute(field.name, kind, _default(field, names), field)
         elif field.required:
-            yield Attribute(field.name, kind)
+            yield Attribute(field.name, kind, of=field)
         else:
-            yield Attribute(field.name, _or_none(kind), "None")
+            yield Attribute(field.name, _or_none(kind), "None", field)
     for relation in resource.relations:
         uuid = types[relation.attribute]
         if relation.required:
-            yield Attribute(relation.attribute, uuid)
+            yield Attribute(relation.attribute, uuid, of=relation)
         else:
-            yield Attribute(relation.attribute, f"{uuid} | None", "None")
+            yield Attribute(relation.attribute, f"{uuid} | None", "None", relation)
 
 
 def _default(field: Field, names: Names) -> str:
@@ -177,12 +181,11 @@ def _update(resource: Resource, names: Names, types: dict[str, str]) -> Iterator
         rt = Locals(names, "forgecore.runtime", ("UNSET", "Unset"))
         for field in mutable:
             kind = f"{types[field.name]} | {rt.Unset}"
-            yield Attribute(field.name, _or_none_last(kind, field.nullable), rt.UNSET)
+            yield Attribute(field.name, _or_none_last(kind, field.nullable), rt.UNSET, field)
         for relation in resource.relations:
             kind = f"{types[relation.attribute]} | {rt.Unset}"
-            yield Attribute(
-                relation.attribute, _or_none_last(kind, not relation.required), rt.UNSET
-            )
+            shown = _or_none_last(kind, not relation.required)
+            yield Attribute(relation.attribute, shown, rt.UNSET, relation)
 
 
 def _or_none_last(text: str, nullable: bool) -> str:
@@ -191,10 +194,12 @@ def _or_none_last(text: str, nullable: bool) -> str:
 
 
 def _columns(resource: Resource, names: Names, types: dict[str, str]) -> Iterator[ColumnView]:
-    def column(name: str, family: str, kind: str | None) -> ColumnView:
+    def column(
+        name: str, family: str, kind: str | None, of: Field | Relation | None = None
+    ) -> ColumnView:
         local = names.bind(Import("forgecore.runtime", family))
         parts = [resource.name] if kind is None else [resource.name, kind]
-        return ColumnView(name, f'{local}[{", ".join(parts)}]("{name}")')
+        return ColumnView(name, f'{local}[{", ".join(parts)}]("{name}")', of)
 
     yield column("id", "SortedColumn", names.bind(Import("uuid", "UUID")))
     for field in resource.fields:
@@ -203,13 +208,13 @@ def _columns(resource: Resource, names: Names, types: dict[str, str]) -> Iterato
         ]
         kind = None if field.kind.column == "text" else types[field.name]
         if field.sortable and field.filterable:
-            yield column(field.name, f"Sorted{family}", kind)
+            yield column(field.name, f"Sorted{family}", kind, field)
         elif field.sortable:
-            yield column(field.name, "SortColumn", None)
+            yield column(field.name, "SortColumn", None, field)
         elif field.filterable:
-            yield column(field.name, family, kind)
+            yield column(field.name, family, kind, field)
     for relation in resource.relations:
-        yield column(relation.attribute, "Column", types[relation.attribute])
+        yield column(relation.attribute, "Column", types[relation.attribute], relation)
     if resource.timestamps:
         moment = names.use(Code("datetime", (Import("datetime", "datetime"),)))
         yield column("created_at", "SortedRangeColumn", moment)

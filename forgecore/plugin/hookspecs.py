@@ -60,7 +60,7 @@ def each_resource(function: FunctionT) -> FunctionT:
 def forgecore_config(ctx: ConfigContext) -> type | None:
     """Give the attrs class of the plugin's section of forge.toml.
 
-    Called once, before forge.toml is structured. None: the plugin has no section.
+    Called in a build, before forge.toml is structured. None: the plugin has no section.
     """
 
 
@@ -68,7 +68,7 @@ def forgecore_config(ctx: ConfigContext) -> type | None:
 def forgecore_options(ctx: OptionsContext) -> Iterable[ResourceOptions | FieldOptions]:
     """Give attrs classes that add tables to a resource, or keys to a field.
 
-    Called once, before the schema is structured. Nothing: the schema stays as it is.
+    Called in a build, before the schema is structured. Nothing: the schema stays as it is.
     """
 
 
@@ -76,7 +76,7 @@ def forgecore_options(ctx: OptionsContext) -> Iterable[ResourceOptions | FieldOp
 def forgecore_field_types(ctx: FieldTypesContext) -> Iterable[FieldType]:
     """Give field types: their Python type, SQL type and validation rule.
 
-    Called once, before the schema is structured. Nothing: no further types.
+    Called in a build, before the schema is structured. Nothing: no further types.
     """
 
 
@@ -84,7 +84,7 @@ def forgecore_field_types(ctx: FieldTypesContext) -> Iterable[FieldType]:
 def forgecore_transform(ctx: TransformContext) -> IR | None:
     """Give a changed IR.
 
-    Called once, in the plugins' order, each with the IR of the one before. None: unchanged.
+    Called in a build, in the plugins' order, each with the IR of the one before. None: unchanged.
     """
 
 
@@ -92,7 +92,7 @@ def forgecore_transform(ctx: TransformContext) -> IR | None:
 def forgecore_check(ctx: CheckContext) -> Iterable[Diagnostic]:
     """Report what is wrong with the schema.
 
-    Called once, after every transform. Nothing: all is well.
+    Called in a build, after every transform. Nothing: all is well.
     """
 
 
@@ -100,7 +100,7 @@ def forgecore_check(ctx: CheckContext) -> Iterable[Diagnostic]:
 def forgecore_render(ctx: RenderContext) -> Iterable[GeneratedFile]:
     """Give the files to generate.
 
-    Called once, if no check found a mistake. Nothing: the plugin generates no file.
+    Called in a build, if no check found a mistake. Nothing: the plugin generates no file.
     """
 
 
@@ -108,7 +108,7 @@ def forgecore_render(ctx: RenderContext) -> Iterable[GeneratedFile]:
 def forgecore_fragments(ctx: FragmentsContext) -> Iterable[Fragment]:
     """Give fragments for the slots of other templates.
 
-    Called once, if no check found a mistake. Nothing: the plugin fills no slot.
+    Called in a build, if no check found a mistake. Nothing: the plugin fills no slot.
     """
 
 
@@ -116,7 +116,7 @@ def forgecore_fragments(ctx: FragmentsContext) -> Iterable[Fragment]:
 def forgecore_scaffold(ctx: ScaffoldContext) -> Iterable[ScaffoldFile]:
     """Give files that are written once and are the user's from then on.
 
-    Called once, if no check found a mistake. Nothing: the plugin scaffolds no file.
+    Called in a build, if no check found a mistake. Nothing: the plugin scaffolds no file.
     """
 
 

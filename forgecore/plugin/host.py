@@ -44,8 +44,11 @@ class Plugin:
     def folder(self) -> Path:
         """The folder of its package, or its one file: a build depends on all that is in it."""
         top = sys.modules.get(self.module.__name__.partition(".")[0])
-        file = Path(getattr(top, "__file__", None) or self.module.__file__ or "")
-        return file.parent if file.name == "__init__.py" else file
+        if file := getattr(top, "__file__", None):
+            path = Path(file)
+            return path.parent if path.name == "__init__.py" else path
+        # Several distributions may share the top of its name: then it is what is beside it.
+        return Path(self.module.__file__ or "").parent
 
     @property
     def label(self) -> str:
@@ -217,7 +220,7 @@ def open_host(
             distribution, version = brought[0]
             text = (
                 f"plugin `{name}` ({distribution} {version}) cannot be imported: "
-                f"{_said(error)}{_where(error)}"
+                f"{_said(error)}{where(error)}"
             )
             diagnostics.append(Diagnostic("plugin-failed", place(name), text))
             continue
@@ -253,7 +256,7 @@ def _each(given: object) -> Iterable[object]:
 
 def _failure(plugin: Plugin, hook: str, error: BaseException) -> Diagnostic:
     folder = str(Path(plugin.module.__file__ or "").parent)
-    text = f"{plugin.label}: {hook} raised {_said(error)}{_where(error, folder)}"
+    text = f"{plugin.label}: {hook} raised {_said(error)}{where(error, folder)}"
     return Diagnostic("plugin-failed", None, text)
 
 
@@ -263,7 +266,8 @@ def _said(error: BaseException) -> str:
     return f"{type(error).__name__}: {first}"
 
 
-def _where(error: BaseException, folder: str = "") -> str:
+def where(error: BaseException, folder: str = "") -> str:
+    """Return the place where an error was raised, in code below `folder` if there is one."""
     frames = [
         frame
         for frame in traceback.extract_tb(error.__traceback__)

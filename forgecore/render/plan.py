@@ -117,6 +117,17 @@ def plan(
     return Plan(files=planned, scaffolds=tuple(scaffolds)), diagnostics
 
 
+def declared_slots(files: Iterable[Answer[GeneratedFile]]) -> frozenset[str]:
+    """Return the slots that files declare."""
+    return frozenset(slot.name for file in files for slot in file.value.slots)
+
+
+def filled_slots(fragments: Iterable[Answer[Fragment]]) -> frozenset[str]:
+    """Return the slots that fragments fill whatever else is filled."""
+    values = (answer.value for answer in fragments)
+    return frozenset(one.slot for one in values if one.when is None and one.unless is None)
+
+
 def _shared_slots(planned: Iterable[PlannedFile]) -> Iterator[Diagnostic]:
     for one in planned:
         for slot in one.file.slots:
@@ -175,7 +186,7 @@ def _unknown_slots(
     fragments: Iterable[Answer[Fragment]],
     standing: Standing,
 ) -> Iterator[Diagnostic]:
-    declared = {slot.name for answer in files for slot in answer.value.slots} | standing.declared
+    declared = declared_slots(files) | standing.declared
     resources = {answer.value.resource for answer in files} | standing.resources
     for answer in fragments:
         fragment = answer.value
@@ -225,12 +236,8 @@ def _counted(
     fragments: Sequence[Answer[Fragment]],
     standing: Standing,
 ) -> list[Answer[Fragment]]:
-    declared = {slot.name for answer in files for slot in answer.value.slots} | standing.declared
-    filled = standing.filled & declared | {
-        f.value.slot
-        for f in fragments
-        if f.value.slot in declared and f.value.when is None and f.value.unless is None
-    }
+    declared = declared_slots(files) | standing.declared
+    filled = (standing.filled | filled_slots(fragments)) & declared
     return [
         answer
         for answer in fragments

@@ -12,7 +12,7 @@ from types import FrameType
 from typing import Any, Final
 
 import attrs
-from attrs import frozen
+from attrs import evolve, frozen
 from mako.runtime import Context
 from mako.template import ModuleInfo
 
@@ -30,7 +30,8 @@ class Place:
     """What wrote a part of a line: the line of a template, and the things that it was of.
 
     `slot` is the one that the template fills, `things` are of the IR. A parameter of a
-    statement is of a fragment as a whole, and has no `line`.
+    statement is of a fragment as a whole, and has no `line`. `is_block`: one expression wrote
+    it that may write many lines.
     """
 
     plugin: Plugin
@@ -38,6 +39,7 @@ class Place:
     line: int | None
     slot: str | None
     things: tuple[object, ...]
+    is_block: bool = False
 
 
 Lines = Sequence[tuple[Place, ...]]
@@ -72,6 +74,7 @@ class Tracer:
         self._loops = _loops(compiled.source)
         self._parts: list[str] = []
         self._lines: list[list[Place]] = [[]]
+        self._blocks: set[int] = set()
 
     def render(self, names: Mapping[str, object]) -> Traced:
         """Render the template; TemplateError as `Compiled.render` raises it."""
@@ -82,7 +85,8 @@ class Tracer:
             template.render_context(context)
         except Exception as error:
             raise failure(self._compiled, error) from error
-        return Traced.of("".join(self._parts), [tuple(places) for places in self._lines])
+        lines = [tuple(self._marked(place) for place in places) for places in self._lines]
+        return Traced.of("".join(self._parts), lines)
 
     def write(self, text: str) -> None:
         """Take what the template's module writes."""
@@ -91,6 +95,8 @@ class Tracer:
         line = self._map[min(number, len(self._map)) - 1]
         is_text = _TEXT.match(self._code[number - 1]) is not None
         given = text.places if isinstance(text, Traced) else None
+        if given is None and isinstance(text, Block):
+            self._blocks.add(line)
         parts = text.split("\n")
         for index, part in enumerate(parts):
             if index:
@@ -103,6 +109,10 @@ class Tracer:
                     places = [self._place(of, frame)]
                 self._lines[-1] += [one for one in places if one not in self._lines[-1]]
         self._parts.append(text)
+
+    def _marked(self, place: Place) -> Place:
+        is_own = place.template == self._compiled.name and place.slot == self._slot
+        return evolve(place, is_block=True) if is_own and place.line in self._blocks else place
 
     def _place(self, line: int, frame: FrameType) -> Place:
         things = self._things

@@ -33,9 +33,9 @@ def _importable(_settings: object, _attribute: "Attribute[Any]", name: str) -> N
         raise ValueError("must be a name that Python can import, with dots between its parts")
 
 
-def _more_than_nothing(_settings: object, attribute: "Attribute[Any]", time: timedelta) -> None:
-    if time <= timedelta(0):
-        raise ValueError(f"'{attribute.name}' must be more than nothing")
+def _some_time(_settings: object, attribute: "Attribute[Any]", time: timedelta) -> None:
+    if not timedelta(0) < time <= timedelta(days=1):
+        raise ValueError(f"'{attribute.name}' must be more than nothing, and a day at most")
 
 
 @frozen(kw_only=True)
@@ -48,7 +48,7 @@ class ProjectSettings:
     name: str = field(default="", validator=_importable)
     package: str = field(default="", validator=_importable)
     plugins: tuple[str, ...] | None = None
-    plugin_timeout: timedelta = field(default=timedelta(seconds=60), validator=_more_than_nothing)
+    plugin_timeout: timedelta = field(default=timedelta(seconds=60), validator=_some_time)
 
 
 @frozen(kw_only=True)

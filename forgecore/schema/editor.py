@@ -61,12 +61,15 @@ def config_schema(sections: Mapping[str, type]) -> dict[str, Any]:
     }
 
 
-def _table(cls: type) -> dict[str, Any]:
+def _table(cls: type, around: tuple[type, ...] = ()) -> dict[str, Any]:
+    if cls in around:
+        # A class within itself: what is so deep is left to the build.
+        return {"type": "object"}
     hints = get_type_hints(cls)
     fields: tuple[attrs.Attribute[Any], ...] = attrs.fields(cls)
     table: dict[str, Any] = {
         "type": "object",
-        "properties": {one.name: _value(hints[one.name]) for one in fields},
+        "properties": {one.name: _value(hints[one.name], (*around, cls)) for one in fields},
         "additionalProperties": False,
     }
     if needed := [one.name for one in fields if one.default is attrs.NOTHING]:
@@ -76,19 +79,19 @@ def _table(cls: type) -> dict[str, Any]:
     return table
 
 
-def _value(hint: Any) -> dict[str, Any]:  # noqa: ANN401 -- whatever stands in an annotation
+def _value(hint: Any, around: tuple[type, ...]) -> dict[str, Any]:  # noqa: ANN401 -- an annotation
     if hint in _PLAIN:
         return dict(_PLAIN[hint])
     if isinstance(hint, type) and attrs.has(hint):
-        return _table(hint)
+        return _table(hint, around)
     origin, arguments = get_origin(hint), get_args(hint)
     if origin is Literal:
         return {"enum": list(arguments)}
     if origin in {Union, UnionType}:
-        found = [_value(one) for one in arguments if one is not type(None)]
+        found = [_value(one, around) for one in arguments if one is not type(None)]
         return found[0] if len(found) == 1 else {"anyOf": found}
     if origin in {tuple, list}:
-        return {"type": "array", "items": _value(arguments[0])}
+        return {"type": "array", "items": _value(arguments[0], around)}
     if isinstance(origin, type) and issubclass(origin, Mapping):
-        return {"type": "object", "additionalProperties": _value(arguments[1])}
+        return {"type": "object", "additionalProperties": _value(arguments[1], around)}
     return {}

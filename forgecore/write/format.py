@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final, cast
 
 from forgecore.diagnostics import Diagnostic
-from forgecore.remembered import FORMATTER_FILES, hashed, read_cached, write_cached
+from forgecore.remembered import formatter_settings, hashed, read_cached, write_cached
 
 MARK: Final = ".forge-stage-"
 
@@ -27,18 +27,19 @@ def formatter_version() -> str:
 class Formatter:
     """The formatter of a project, by the configuration that it finds beside its package.
 
-    It knows what it made of which text, as long as that stands on disk as it was made. `top` is
+    Where it `is_remembered`, it knows what it made of which text, as long as that stands on disk
+    as it was made. `top` is
     the first part of the package's name: ruff would look for its modules on disk, and sort the
     imports of a first build differently.
     """
 
-    def __init__(self, package: Path, project: Path, top: str) -> None:
+    def __init__(self, package: Path, project: Path, top: str, *, is_remembered: bool) -> None:
         self._package = package
         self._project = project
         self._top = top
         self._file = project / ".forge" / "cache" / "format.json"
-        folders = (package, *package.parents)
-        settings = [folder / name for folder in folders for name in FORMATTER_FILES]
+        self._is_remembered = is_remembered
+        settings = formatter_settings(package)
         texts = [path.read_text("utf-8", "replace") for path in settings if path.is_file()]
         self.maker = hashed([formatter_version(), str(package), top, *texts])
 
@@ -49,7 +50,7 @@ class Formatter:
 
         Of files that are `kept` it goes on knowing what it made.
         """
-        made = self._made()
+        made = self._made() if self._is_remembered else {}
         known = dict(self._known(texts, made))
         python = {
             path: text for path, text in texts.items() if path.endswith(".py") and path not in known
@@ -57,7 +58,8 @@ class Formatter:
         formatted, faults = self._run(python) if python else ({}, [])
         if faults:
             return {}, faults
-        if python or made.keys() - texts.keys() - set(kept):
+        is_new = bool(python or made.keys() - texts.keys() - set(kept))
+        if is_new and self._is_remembered:
             new = {path: (_hash(texts[path]), _hash(text)) for path, text in formatted.items()}
             old = {path: pair for path, pair in made.items() if path in known or path in kept}
             data = json.dumps({self.maker: {**old, **new}})

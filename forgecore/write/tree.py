@@ -16,6 +16,7 @@ from typing import Final
 from attrs import Factory, field, frozen
 
 from forgecore.diagnostics import Diagnostic
+from forgecore.memory import stat_of
 from forgecore.private import private_folder
 from forgecore.write.compare import content, differences
 from forgecore.write.manifest import Lock, digest_of, read_lock
@@ -65,7 +66,7 @@ class Change:
 
 @contextmanager
 def locked(project: Path) -> Iterator[None]:
-    """Keep other builds of this project out, and settle what one that died left."""
+    """Keep other builds of this project out for the block."""
     import fcntl  # noqa: PLC0415 -- there is none on Windows, where one build is trusted to be alone
 
     with (private_folder(project) / "build.lock").open("w") as handle:
@@ -80,7 +81,7 @@ def settle(tree: Tree) -> None:
         (tree.package / _OLD).rename(tree.gen)
     if following.exists():
         lock = read_lock(following)
-        if _holds(tree, lock):
+        if holds(tree, lock):
             following.replace(tree.project / _LOCK)
         else:
             following.unlink()
@@ -136,14 +137,20 @@ def compare(
     return change, [one.diagnostic() for one in found if one.is_edited]
 
 
-def publish(tree: Tree, texts: Mapping[str, str], change: Change, lock: Lock) -> None:
-    """Put the new tree and its lock in place of the old ones."""
+def publish(
+    tree: Tree, texts: Mapping[str, str], change: Change, lock: Lock
+) -> dict[str, tuple[int, int, int]]:
+    """Put the new tree and its lock in place of the old ones.
+
+    Returns how the files that it wrote are known to be the same, taken before anybody saw them.
+    """
     text = lock.text()
+    stats: dict[str, tuple[int, int, int]] = {}
     _remove(tree.project, change.elsewhere)
     if not change.written and not change.removed:
         if content(tree.project / _LOCK) != text.encode():
             _replace(tree.project / _LOCK, text)
-        return
+        return stats
     stage = tree.package / _NEW
     tree.package.mkdir(parents=True, exist_ok=True)
     for folder in _package_folders(tree):
@@ -155,11 +162,13 @@ def publish(tree: Tree, texts: Mapping[str, str], change: Change, lock: Lock) ->
         target = stage / path.removeprefix("gen/")
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(texts[path], encoding="utf-8", newline="\n")
+        stats[path] = stat_of(target)
     _replace(tree.project / _NEXT, text)
     _exchange(stage, tree.gen)
     (tree.project / _NEXT).replace(tree.project / _LOCK)
     shutil.rmtree(stage, ignore_errors=True)
     shutil.rmtree(tree.package / _OLD, ignore_errors=True)
+    return stats
 
 
 def _remove(project: Path, paths: Sequence[str]) -> None:
@@ -228,7 +237,8 @@ def _rename_exchange(new: Path, old: Path) -> bool:
     return bool(rename(_HERE, os.fsencode(new), _HERE, os.fsencode(old), _EXCHANGE) == 0)
 
 
-def _holds(tree: Tree, lock: Lock) -> bool:
+def holds(tree: Tree, lock: Lock) -> bool:
+    """Return whether every generated file of the lock is as it was written."""
     return bool(lock.entries) and all(
         (found := content(tree.project / path)) is not None and digest_of(found) == entry.digest
         for path, entry in lock.entries.items()

@@ -815,3 +815,107 @@ def test_a_slot_for_one_is_filled_by_one(install):
     assert done.returncode == 1
     assert "error[slot-conflict]: the slot `host.only` of gen/x.py is for one" in done.stderr
     assert "plugin `one` (forgecore-one 1.2.3) and by plugin `two` (forgecore-two" in done.stderr
+
+
+def test_a_field_type_that_does_not_come_back_is_told_at_its_resource(install):
+    install(
+        "endless",
+        """
+        def endless(field, value):
+            while True: pass
+
+        @hookimpl
+        def forgecore_field_types(ctx):
+            yield FieldType(
+                name="endless", python=lambda f: Code("str"), sql=lambda f: "text",
+                rule=lambda f: Code("rules.text()", (Import("forgecore.runtime", "rules"),)),
+                value=endless,
+            )
+        """,
+    )
+    install.use("endless")
+    config = install.project.read("forge.toml")
+    install.project.write("forge.toml", config + 'plugin_timeout = "1s"\n')
+    install.project.write(
+        "schema/product.toml",
+        '[resource]\nname = "Product"\n[fields]\nx = { type = "endless", default = "a" }\n',
+    )
+    done = install.project.run("build", timeout=20)
+
+    assert done.returncode == 1
+    assert "schema/product.toml:2:8: error[plugin-failed]: a field type of Product" in done.stderr
+
+
+def test_a_plugin_that_takes_stdout_for_itself_takes_no_stream_along(install):
+    install(
+        "taker",
+        """
+        import io, sys
+        sys.stdout = io.TextIOWrapper(sys.stdout.buffer, encoding="utf-8")
+
+        @hookimpl
+        def forgecore_check(ctx):
+            yield Diagnostic("taker/x", None, "a warning", severity="warning")
+        """,
+    )
+    install.use("taker")
+    done = install.project.run("build")
+
+    assert done.returncode == 0, done.stderr
+    assert "a warning" in done.stderr
+
+
+def test_options_that_hold_themselves_build(install):
+    install(
+        "tree",
+        """
+        @frozen
+        class Tree:
+            name: str = ""
+            kids: "tuple[Tree, ...]" = ()
+
+        @hookimpl
+        def forgecore_options(ctx):
+            yield ResourceOptions("tree", Tree)
+        """,
+    )
+    install.use("tree")
+    text = install.project.read("schema/product.toml") + '[[tree.kids]]\nname = "a"\n'
+    install.project.write("schema/product.toml", text)
+    install.project.ok("build")
+
+
+def test_all_code_beside_a_plugin_in_a_shared_namespace_is_an_input(install):
+    project = install.project
+    for path, text in (
+        ("company/thing/plugin.py", "from company.thing.text import *\n"),
+        (
+            "company/thing/text.py",
+            GOOD + "@hookimpl\ndef forgecore_render(ctx):\n"
+            "    yield GeneratedFile(path='gen/x.py', template='company.thing:x.mako', view=1)\n",
+        ),
+        ("company/thing/x.mako", "X = 1\n"),
+        ("thing-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: thing\nVersion: 1\n"),
+        ("thing-1.0.dist-info/entry_points.txt", "[forgecore]\nthing = company.thing.plugin\n"),
+    ):
+        project.write(path, text)
+    install.use("thing")
+    project.ok("build")
+    project.write("company/thing/x.mako", "X = 2\n")
+
+    assert "wrote shop/gen/x.py" in project.ok("build")
+
+
+def test_a_limit_around_a_plugin_goes_on():
+    import signal
+    from datetime import timedelta
+
+    from forgecore.plugin.border import guarded
+
+    before = signal.setitimer(signal.ITIMER_REAL, 50)
+    try:
+        with guarded(timedelta(seconds=5)):
+            pass
+        assert 40 < signal.getitimer(signal.ITIMER_REAL)[0] <= 50
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, *before)

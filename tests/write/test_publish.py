@@ -280,3 +280,20 @@ def test_a_package_outside_of_any_project_is_said(tmp_path):
 
     assert done.returncode == 1
     assert "error[no-project]" in done.stderr
+
+
+def test_a_line_of_the_lock_removes_nothing_of_others(shop, tmp_path):
+    (tmp_path / "far").mkdir()
+    for name in ("a.txt", "b.txt"):
+        (tmp_path / "far" / name).write_text("mine")
+    (shop.folder / "link").symlink_to(tmp_path / "far")
+    digest = digest_of(b"mine")
+    lock = shop.read("forge.lock")
+    lines = [f"{tmp_path}/far/a.txt gen data - {digest}", f"link/b.txt gen data - {digest}"]
+    shop.write("forge.lock", lock + "\n".join(lines) + "\n")
+    shop.write("schema/product.toml", PRODUCT.replace("string", "int"))
+    shop.run("build")
+    shop.run("build", "--force")
+
+    assert sorted(path.name for path in (tmp_path / "far").iterdir()) == ["a.txt", "b.txt"]
+    assert shop.read("forge.lock").count("\n") == lock.count("\n")
