@@ -334,7 +334,11 @@ def make(
         texts, faults = known.formatter.format(
             {file.path: file.text for file in rendered if file.kept is None}, kept
         )
-    diagnostics += faults
+    # What the formatter cannot read was made by somebody.
+    makers = {one.file.path: f"{one.file.template} of {one.plugin.label}" for one in planned.files}
+    for fault in faults:
+        made = [maker for path, maker in makers.items() if path in fault.text]
+        diagnostics.append(evolve(fault, text=": ".join([*made, fault.text])))
     _stop_at_errors(diagnostics)
     return Output(
         opened=known.opened,

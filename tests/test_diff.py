@@ -109,7 +109,11 @@ def test_a_change_and_what_it_does(committed, build, old, new, expected):
 
 
 def test_nothing_has_changed(committed, build):
-    assert build("diff", "HEAD") == (0, "nothing has changed\n", "")
+    assert build("diff", "HEAD") == (
+        0,
+        "nothing has changed that matters to data, callers or jobs\n",
+        "",
+    )
 
 
 def test_the_way_back(committed, build):
@@ -211,6 +215,12 @@ def test_what_git_does_not_export_is_compared(committed, build):
     status, _, errors = build("diff", "HEAD")
     assert status == 1
     assert "schema/category.toml is a link there" in errors
+
+
+def test_a_kind_of_another_name_has_a_way_on(committed, build):
+    committed.write("schema/product.toml", PRODUCT.replace("index_product", "find_product"))
+    _, out, _ = build("diff", "HEAD")
+    assert "if it is called find_product now, give that aliases=('index_product',)" in out
 
 
 def test_every_code_is_met():

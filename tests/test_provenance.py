@@ -224,3 +224,26 @@ def test_a_word_that_is_a_field_s_name_by_chance_is_no_key(project, build):
     assert keys == ["fields.limit", "fields.typing", "fields.where"]
     assert build("explain", "schema/product.toml:99")[0] == 2
     assert build("explain", f"{path}:²")[0] == 2
+
+
+def test_a_parameter_is_of_what_its_fragment_is_of(built, build):
+    otel = '[project]\nname = "shop"\nplugins = ["jobs", "scaffold", "otel"]\n'
+    built.write("forge.toml", otel)
+    assert build()[0] == 0
+    path = "shop/gen/actions/product.py"
+    line = line_of(built, path, '{"jobs__metadata": Jsonb(metadata())}')
+    _, out, _ = build("explain", f"{path}:{line}", "--json")
+    keys = [key["key"] for key in json.loads(out)["keys"]]
+    assert keys[-1].startswith("hooks.after_")
+    schema = built.read("schema/product.toml").splitlines()
+    hook = schema.index('kind = "announce_product"') + 1
+    files = json.loads(build("explain", f"schema/product.toml:{hook}", "--json")[1])["files"]
+    (lines,) = [one["lines"] for one in files if one["file"] == path]
+    assert line in lines
+
+
+def test_a_scaffold_is_its_user_s(built, build):
+    assert build("scaffold")[0] == 0
+    status, _, errors = build("explain", "shop/resources/product/jobs.py:3")
+    assert status == 1
+    assert "was scaffolded, and is yours since: `forgecore why shop/resources" in errors

@@ -158,4 +158,4 @@ def _plugin_commands() -> dict[str, click.Command]:
         return {}
     from forgecore.cli.project import plugin_commands  # noqa: PLC0415 -- start-up time
 
-    return plugin_commands()
+    return plugin_commands(frozenset(CORE_COMMANDS))

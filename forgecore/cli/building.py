@@ -118,8 +118,10 @@ def _reasons(output: Output, written: Sequence[str], memory: Memory | None) -> d
     for path in written:
         name = of.get(path)
         files = None if name is None else [sources[one] for one in (name, *related[name])]
-        changes = memory.changes(files) if memory is not None else None
-        if changes is None:
+        changes = memory.changes(files) if memory is not None else []
+        if memory is None:
+            text = "everything was made anew, as --force and --without ask for"
+        elif changes is None:
             text = "no build before this one is remembered"
         elif changes:
             text = ", ".join(changes)

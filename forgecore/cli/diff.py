@@ -203,7 +203,7 @@ def _plain(one: SchemaChange, allow: Collection[str]) -> dict[str, Any]:
 
 def _summary(found: Sequence[SchemaChange], breaking: int) -> str:
     if not found:
-        return "nothing has changed"
+        return "nothing has changed that matters to data, callers or jobs"
     counts = [sum(one.effect == effect for one in found) for effect in _ORDER]
     text = f"{counts[0]} break something, {counts[1]} lock a table, {counts[2]} are safe"
     return text + (": `--allow CODE` lets one pass" if breaking else "")

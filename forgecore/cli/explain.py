@@ -30,7 +30,7 @@ def explain(place: str, as_json: bool) -> None:
     Example: forgecore explain shop/gen/actions/product.py:42
     """
     name, line = _parts(place)
-    output = make(project_folder(), builtin())
+    output = make(project_folder(), builtin(), scaffolds=True)
     shown = shown_path(output, Path(name))
     for document in output.opened.documents.resources:
         count = len(document.source.text.splitlines())
@@ -48,6 +48,9 @@ def explain(place: str, as_json: bool) -> None:
             return
     known = [output.tree.shown(planned.file.path) for planned in output.plan.files]
     known += [document.source.path for document in output.opened.documents.resources]
+    if shown in {output.tree.shown(answer.value.path) for answer in output.plan.scaffolds}:
+        text = f"{shown} was scaffolded, and is yours since: `forgecore why {shown}`"
+        raise BuildError([Diagnostic("unknown-file", None, text)])
     text = f"{shown} is neither made by a template nor a resource of the schema"
     raise BuildError([Diagnostic("unknown-file", None, text, near(shown, known))])
 

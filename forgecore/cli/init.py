@@ -74,7 +74,7 @@ _ATTRIBUTES: Final = "{name}/gen/** linguist-generated=true\nforge.lock linguist
 def init(folder: Path, name: str | None, plugins: str | None) -> None:
     """Write a project to begin with: a schema, a test, and what git is to leave alone.
 
-    What is there already is left as it is.
+    Files that are there already are left as they are; a folder with a forge.toml is refused.
 
     Example: forgecore init shop && cd shop && forgecore build
     """

@@ -53,8 +53,8 @@ def checked_project(folder: Path) -> Opened:
 
 
 @lru_cache(maxsize=1)
-def plugin_commands() -> dict[str, click.Command]:
-    """Return the commands of the project's plugins, or of every installed one outside of any."""
+def plugin_commands(core: frozenset[str]) -> dict[str, click.Command]:
+    """Return the commands of the project's plugins, but for names that are in `core`."""
     folder = find_project()
     if folder is None or not (folder / "forge.toml").is_file():
         return {}
@@ -65,7 +65,16 @@ def plugin_commands() -> dict[str, click.Command]:
     context = CommandsContext(plugins=opened.host.names, project=folder)
     answers, failures = opened.host.call("forgecore_commands", context, click.Command)
     show(failures)
-    found = {answer.value.name or "": answer.value for answer in answers}
+    found: dict[str, click.Command] = {}
+    owners = dict.fromkeys(core, "the core")
+    for answer in answers:
+        name = answer.value.name or ""
+        if owner := owners.get(name):
+            text = f"the command `{name}` is declared by {owner} and by {answer.plugin.label}"
+            show([Diagnostic("duplicate", None, text)])
+            continue
+        owners[name] = answer.plugin.label
+        found[name] = answer.value
     if not failures:
         helps = {name: command.get_short_help_str(200) for name, command in found.items()}
         remember_commands(folder, plugin_folders(opened.host), helps)

@@ -60,7 +60,8 @@ def guarded(timeout: timedelta) -> Iterator[None]:
             return
 
         def stop(_number: int, _frame: FrameType | None) -> None:
-            raise TookTooLong(f"it has not come back in {timeout.total_seconds():g} s")
+            seconds = f"{timeout.total_seconds():g} s"
+            raise TookTooLong(f"it has not come back in {seconds} ([project] plugin_timeout)")
 
         begun = time.monotonic()
         before = signal.signal(signal.SIGALRM, stop)

@@ -113,7 +113,8 @@ class Host:
                     continue
                 for one_context in each:
                     name = one_context.resource.name
-                    given, failed = self._called(plugin, hook, function, one_context, wanted)
+                    called = f"{hook} for {name}"
+                    given, failed = self._called(plugin, called, function, one_context, wanted)
                     failures += failed or list(_of_another(plugin, hook, name, given))
                     answers += [Answer(plugin, one, name) for one in given]
                     if failed:

@@ -10,7 +10,7 @@ from forgecore.diagnostics import Diagnostic
 from forgecore.ir import Origins
 from forgecore.plugin.artefacts import ScaffoldFile
 from forgecore.plugin.border import TookTooLong, guarded
-from forgecore.plugin.host import Answer
+from forgecore.plugin.host import Answer, where
 from forgecore.render.plan import Plan, PlannedFile
 from forgecore.render.python import clashes, import_block
 from forgecore.render.slots import Slots
@@ -66,7 +66,8 @@ def render(
                 for text in clashing
             ]
         except (TemplateError, TookTooLong) as error:
-            text = f"{planned.file.path}, of {planned.plugin.label}: {error}"
+            stood = where(error) if isinstance(error, TookTooLong) else ""
+            text = f"{planned.file.path}, of {planned.plugin.label}: {error}{stood}"
             span = place(planned.file.resource or "")
             diagnostics.append(Diagnostic("bad-template", span, text))
     for answer in plan.scaffolds:

@@ -18,7 +18,7 @@ from forgecore.plugin.host import Answer
 from forgecore.render.python import defined_names
 from forgecore.render.templates import TemplateError, compile_template
 from forgecore.render.text import Block, escaped
-from forgecore.render.trace import Place, Traced, Tracer, changed, joined
+from forgecore.render.trace import Place, Traced, Tracer, changed, joined, things_of
 
 _ARM: Final = re.compile(
     r"\s*(\w+)(?:\s*\([\w\s,]*\))?\s+AS\s+(?:(?:NOT\s+)?MATERIALIZED\s+)?\(", re.IGNORECASE
@@ -89,7 +89,13 @@ class Slots:
         if self._origins is None:
             return Block(text)
         places = [
-            Place(answer.plugin, answer.value.template, None, name, ())
+            Place(
+                answer.plugin,
+                answer.value.template,
+                None,
+                name,
+                things_of(answer.value.view, self._origins),
+            )
             for answer in self._fragments.get(name, ())
             if answer.value.params
         ]
@@ -176,7 +182,7 @@ def _check_arms(answer: Answer[Fragment], text: str) -> None:
     for arm in _split_arms(text, template):
         match = _ARM.match(arm)
         if match is None or not _is_one_group(arm[match.end() - 1 :]):
-            shown = arm.strip()[:60] or "nothing, behind a comma"
+            shown = arm.strip()[:60] or "nothing, before or behind a comma (forgecore puts them)"
             raise TemplateError(f"{template}: an arm is written `name AS (...)`: {shown}")
         if match[1] != name and not match[1].startswith(f"{name}_"):
             raise TemplateError(

@@ -6,7 +6,7 @@ template's compiled module, and Mako knows of which line of the template that on
 
 import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from types import FrameType
 from typing import Any, Final
@@ -69,7 +69,7 @@ class Tracer:
         self._plugin = plugin
         self._slot = slot
         self._origins = origins
-        self._things = _things(view, origins)
+        self._things = things_of(view, origins)
         self._map, self._code = _line_map(compiled)
         self._loops = _loops(compiled.source)
         self._parts: list[str] = []
@@ -117,7 +117,7 @@ class Tracer:
     def _place(self, line: int, frame: FrameType) -> Place:
         things = self._things
         for name in self._loops.get(line, ()):
-            things = _things(frame.f_locals.get(name), self._origins) or things
+            things = things_of(frame.f_locals.get(name), self._origins) or things
         return Place(self._plugin, self._compiled.name, line, self._slot, things)
 
 
@@ -141,20 +141,22 @@ def changed(old: str, new: str, skipped: int = 0) -> Block:
     return Traced.of(new, old.places[skipped : skipped + new.count("\n") + 1])
 
 
-def _things(value: object, origins: Origins) -> tuple[object, ...]:
+def things_of(value: object, origins: Origins) -> tuple[object, ...]:
     """Return the things of the IR that a value is, or has as attributes."""
     if origins.of(value) is not None:
         return (value,)
-    found = [one for one in _parts(value) if origins.of(one) is not None]
-    # A field says more than the resource that it is of.
-    return tuple([one for one in found if not isinstance(one, Resource)] or found)
+    own = [one for one in _parts(value) if not isinstance(one, tuple)]
+    inner = [one for part in _parts(value) if isinstance(part, tuple) for one in part]
+    groups = ([one for one in part if origins.of(one) is not None] for part in (own, inner))
+    found, within = groups
+    # A field says more than the resource that it is of, and one thing more than a list.
+    exact = [one for one in found if not isinstance(one, Resource)]
+    return tuple(exact or within or found)
 
 
-def _parts(value: object) -> Iterator[object]:
+def _parts(value: object) -> list[Any]:
     cls: Any = type(value)
-    for attribute in attrs.fields(cls) if attrs.has(cls) else ():
-        inner: object = getattr(value, attribute.name)
-        yield from inner if isinstance(inner, tuple) else (inner,)
+    return [getattr(value, one.name) for one in attrs.fields(cls)] if attrs.has(cls) else []
 
 
 def _line_map(compiled: Compiled) -> tuple[Sequence[int], Sequence[str]]:

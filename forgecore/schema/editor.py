@@ -21,7 +21,7 @@ _PLAIN: Final[Mapping[object, dict[str, Any]]] = {
     int: {"type": "integer"},
     float: {"type": "number"},
     Decimal: {"type": "number"},
-    timedelta: {"type": "string", "pattern": "^[0-9.]+(ms|s|m|h|d)"},
+    timedelta: {"type": "string", "pattern": r"^\s*[0-9]+(\.[0-9]+)?(ms|s|m|h|d)\s*$"},
 }
 
 

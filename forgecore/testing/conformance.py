@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -111,7 +112,12 @@ def _lost(before: str, after: str) -> Iterator[str]:
         [line for line in text.splitlines() if line.strip() and "import" not in line]
         for text in (before, after)
     )
-    words = {word for line in new for word in line.split()}
+    # A statement's own line may gain parameters at its end.
+    words = {word for line in new for word in _words(line)}
     for tag, first, last, _, _ in SequenceMatcher(a=old, b=new, autojunk=False).get_opcodes():
         if tag in {"delete", "replace"}:
-            yield from (line for line in old[first:last] if not set(line.split()) <= words)
+            yield from (line for line in old[first:last] if not _words(line) <= words)
+
+
+def _words(line: str) -> set[str]:
+    return set(re.findall(r"\w+", line))

@@ -141,7 +141,8 @@ def _refused(stderr: str, stage: Path, texts: Mapping[str, str]) -> Diagnostic:
     said = stderr.replace(f"{stage.name}/", "").replace(f"{stage.parent}/", "").strip()
     line = ""
     if match := re.search(r"(\S+\.py):(\d+):\d+", said):
-        lines = texts.get(match[1], "").splitlines()
+        path = next((path for path in texts if match[1].endswith(path)), "")
+        lines = texts.get(path, "").splitlines()
         number = int(match[2])
         line = f"\n{number} | {lines[number - 1]}" if number <= len(lines) else ""
     return Diagnostic("bad-template", None, f"ruff refuses the output: {said}{line}")

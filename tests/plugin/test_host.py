@@ -196,7 +196,7 @@ def test_fragments_stand_in_the_declared_order(install):
         ("actions.create.ctes", "other AS (SELECT 1)\n", "the arm `other` must be called `bad`"),
         ("actions.create.ctes", "SELECT 1\n", "an arm is written `name AS (...)`"),
         ("actions.create.ctes", "bad AS (SELECT 1\n", "leaves a parenthesis or quote open"),
-        ("actions.create.ctes", "bad AS (SELECT 1),\n", "nothing, behind a comma"),
+        ("actions.create.ctes", "bad AS (SELECT 1),\n", "nothing, before or behind a comma"),
         ("actions.create.ctes", "bad AS (SELECT 1) WHERE 1\n", "an arm is written `name AS (...)`"),
         ("actions.create.ctes", "bad AS (SELECT 1) -- c\n", "a comment at the fragment's end"),
         ("actions.create.ctes", "bad AS (\nSELECT 5 % 2)\n", "line 2 of the fragment has a `%`"),
@@ -695,7 +695,7 @@ def test_a_plugin_that_does_not_come_back_is_named(install, body, where):
 
     assert done.returncode == 1
     assert f"plugin `endless` (forgecore-endless 1.2.3): {where}" in done.stderr
-    assert "it has not come back in 1 s (at " in done.stderr
+    assert "it has not come back in 1 s ([project] plugin_timeout) (at " in done.stderr
 
 
 def test_a_view_that_does_not_come_back_is_named(install):
@@ -919,3 +919,61 @@ def test_a_limit_around_a_plugin_goes_on():
         assert 40 < signal.getitimer(signal.ITIMER_REAL)[0] <= 50
     finally:
         signal.setitimer(signal.ITIMER_REAL, *before)
+
+
+def test_a_command_of_the_core_stays_the_core_s(install):
+    code = """
+        import click
+
+        @hookimpl
+        def forgecore_commands(ctx):
+            @click.command("NAME")
+            def command():
+                click.echo("ours")
+            return (command,)
+        """
+    install("one", code.replace("NAME", "build"))
+    install.use("one")
+    done = install.project.run("nosuch")
+    said = "error[duplicate]: the command `build` is declared by the core and by plugin `one`"
+    assert said in done.stderr
+    assert "ours" not in install.project.ok("build")
+
+    install("one", code.replace("NAME", "both"))
+    install("two", code.replace("NAME", "both"))
+    install.use("one", "two")
+    done = install.project.run("both")
+    assert (
+        "the command `both` is declared by plugin `one` (forgecore-one 1.2.3) and by" in done.stderr
+    )
+    assert done.stdout == "ours\n"
+
+
+def test_what_the_formatter_cannot_read_is_of_a_template_and_a_plugin(install):
+    install(
+        "bad",
+        """
+        @hookimpl
+        def forgecore_render(ctx):
+            yield GeneratedFile(path="gen/x.py", template="PACKAGE:x.mako", view=1)
+        """,
+        {"x.mako": "X = 1\ndef (\n"},
+    )
+    said = failed(install, "bad")
+
+    assert ":x.mako of plugin `bad` (forgecore-bad 1.2.3): ruff refuses the output" in said
+    assert "2 | def (" in said
+
+
+def test_who_fails_for_one_resource_says_for_which(install):
+    install(
+        "bad",
+        """
+        @hookimpl
+        @each_resource
+        def forgecore_check(ctx):
+            raise KeyError("x")
+        """,
+    )
+    said = failed(install, "bad")
+    assert "forgecore_check for Product raised KeyError: 'x'" in said

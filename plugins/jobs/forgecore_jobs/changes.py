@@ -48,6 +48,14 @@ def changes(ctx: DiffContext) -> Iterator[SchemaChange]:
                 f"jobs of {name} that wait have no worker: let them end first, "
                 f"or keep its function (`forgecore jobs list --kind {name}`)"
             )
+            table = kind.first.resource.table
+            like = [
+                other
+                for other, one in after.items()
+                if other not in before and one.first.resource.table == table
+            ]
+            if like:
+                text += f"; if it is called {like[0]} now, give that aliases=({name!r},)"
             span = ctx.before.span(kind.first.hook, "kind")
             yield _change("kind-removed", name, text, "breaks", span)
     for name, kind in after.items():

@@ -81,4 +81,8 @@ def test_it_does_without_jobs(tmp_path: Path) -> None:
 
 
 def test_it_keeps_what_every_plugin_keeps(project: TemporaryProject) -> None:
+    # With what it would add itself, all else must stay as it is without the plugin.
+    flags = "timestamps = true\nsoft_delete = true\ntenant_scoped = true"
+    project.schema("product", SCHEMA.replace("tenant_scoped = true", flags))
+
     assert faults_of(project, "audit") == []
