@@ -130,6 +130,7 @@ def test_what_cannot_be_explained(built, build):
         assert status == 2
         assert "a line is missing" in errors
     assert build("explain", "shop/gen/schema.sql:9999")[0] == 2
+    assert "no key stands at schema/product.toml:1" in build("explain", "schema/product.toml:1")[2]
 
     line = line_of(built, "shop/gen/schema.sql", "title text")
     built.write("shop/gen/schema.sql", "\n" + built.read("shop/gen/schema.sql"))

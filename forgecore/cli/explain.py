@@ -33,9 +33,12 @@ def explain(place: str, as_json: bool) -> None:
     output = make(project_folder(), builtin(), scaffolds=True)
     shown = shown_path(output, Path(name))
     for document in output.opened.documents.resources:
-        count = len(document.source.text.splitlines())
-        if document.source.path == shown and line > count:
+        if document.source.path != shown:
+            continue
+        if line > (count := len(document.source.text.splitlines())):
             raise click.UsageError(f"{shown} has {count} lines")
+        if not document.source.line(line).partition("#")[0].strip():
+            raise click.UsageError(f"no key stands at {shown}:{line}")
     if (found := made_by(output, shown, line)) is not None:
         _tell_key(output, *found, as_json=as_json)
         return
