@@ -89,19 +89,16 @@ def _built(wish: Wish, memory: Memory | None) -> int:
         # The next build may go by this one.
         said = {"total": total, "warnings": [warning.render() for warning in output.warnings]}
         remember_build(inputs, output.tree.package, plugin_folders(output.opened.host), said)
+    reasons = _reasons(output, change.written, memory) if wish.explain else {}
     if form != "text":
         more: dict[str, Any] = {"written": written, "removed": removed, "files": total}
-        if wish.explain:
-            reasons = _reasons(output, change.written, memory)
-            more["because"] = {path: text.removeprefix(": ") for path, text in reasons.items()}
-        _tell(form, output.warnings, (), more)
+        _tell(form, output.warnings, (), more | ({"because": reasons} if wish.explain else {}))
         return 0
     show(list(output.warnings))
     for path in removed:
         click.echo(f"removed {path}")
-    reasons = _reasons(output, change.written, memory) if wish.explain else {}
     for path in written:
-        click.echo(f"wrote {path}{reasons.get(path, '')}")
+        click.echo(f"wrote {path}" + (f": {reasons[path]}" if path in reasons else ""))
     if written or removed:
         click.echo(f"{len(written)} of {total} files written, {len(removed)} removed")
     else:
@@ -127,7 +124,7 @@ def _reasons(output: Output, written: Sequence[str], memory: Memory | None) -> d
             text = ", ".join(changes)
         else:
             text = "it was not as the last build left it"
-        found[output.tree.shown(path)] = f": {text}"
+        found[output.tree.shown(path)] = text
     return found
 
 
