@@ -2,6 +2,7 @@
 
 import re
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
@@ -103,6 +104,8 @@ def init(folder: Path, name: str | None, plugins: str | None) -> None:
     where = [] if folder == Path.cwd() else [f"cd {_relative(folder)}"]
     steps = [*where, "forgecore build", *(step for start in given_by for step in start.after_build)]
     steps += ["forgecore migrate up", "forgecore migrate diff", "forgecore migrate up"]
+    # The test is the project's: what runs it is nothing that the tool brings.
+    steps += [] if find_spec("pytest") else ["python -m pip install pytest"]
     steps += ["python -m pytest", *(step for start in given_by for step in start.at_last)]
     click.echo("next:\n" + "\n".join(f"  {step}" for step in steps))
 
