@@ -24,12 +24,12 @@ from uuid import UUID
 import attrs
 from attrs import evolve, field, frozen
 
-from forgecore.ir import IR, NO_DEFAULT, FieldType, Resource, related_names
+from forgecore.ir import IR, NO_DEFAULT, Field, FieldType, Resource, related_names
 from forgecore.remembered import hashed, write_cached
 from forgecore.source import Document, KeyPath, SourceFile
 
 _FILE: Final = "memory"
-_VERSION: Final = 2
+_VERSION: Final = 3
 _SUM: Final = 32
 _DATA: Final = frozenset(
     {
@@ -287,6 +287,10 @@ class _Rebuild:
         given = cast("tuple[object, ...]", values)
         for attribute, value in zip(_names(cls), given, strict=True):
             object.__setattr__(made, attribute, value)
+        if issubclass(cls, Resource | Field):
+            # Options are found by their class, and no class stands in a pickle.
+            options = {type(one): one for one in made.plugin_options}
+            object.__setattr__(made, "plugin_options", options)
         return made
 
 
@@ -313,6 +317,9 @@ class _Pickler(pickle.Pickler):
             return (REBUILD, (*name, obj.hex))
         if isinstance(obj, Enum):
             return (REBUILD, (*name, obj.value))
+        if isinstance(obj, Resource | Field):
+            options: Any = tuple(obj.plugin_options.values())
+            obj = evolve(obj, plugin_options=options)
         if attrs.has(cls):
             return (REBUILD, (*name, tuple(getattr(obj, one) for one in _names(cls))))
         return NotImplemented

@@ -372,6 +372,34 @@ def test_a_plugin_that_is_asked_for_one_resource_gives_what_is_of_it(noted):
 # --- what is remembered
 
 
+def test_what_the_schema_became_is_remembered(project, build, monkeypatch):
+    from forgecore.schema.structure import _Builder
+
+    hook = '[[hooks.after_create]]\nkind = "praise_NAME"\ntimeout = "3s"\nunique = { by = [] }\n'
+    for name in ("Tag", "Product", "Label"):
+        project.write(
+            f"schema/{name.lower()}.toml", schema(name, more=hook.replace("NAME", name.lower()))
+        )
+    build()
+    made: list[str] = []
+    resource = _Builder.resource
+
+    def counted(self: _Builder, document: object) -> object:
+        made.append(document.source.path)
+        return resource(self, document)
+
+    monkeypatch.setattr(_Builder, "resource", counted)
+    project.write("schema/tag.toml", schema("Tag", 11))
+    assert build()[0] == 0
+    assert made == ["schema/tag.toml"]
+    # What came from the file is what stood in it.
+    assert "interval '3 seconds'" in project.read("shop/gen/actions/label.py")
+    (project.folder / "shop/gen/actions/label.py").unlink()
+    assert build()[0] == 0
+    assert "interval '3 seconds'" in project.read("shop/gen/actions/label.py")
+    assert build("build", "--check")[0] == 0
+
+
 def test_a_memory_brings_in_no_code(project, build):
     project.write("schema/tag.toml", schema("Tag"))
     build()
@@ -382,7 +410,7 @@ def test_a_memory_brings_in_no_code(project, build):
             return (os.mkdir, (str(victim),))
 
     # Whoever puts it there can make its sum as well.
-    stored(project).write_bytes(summed(pickle.dumps((2, Bad()))))
+    stored(project).write_bytes(summed(pickle.dumps((3, Bad()))))
     project.write("schema/tag.toml", schema("Tag", 11))
 
     assert build()[0] == 0
