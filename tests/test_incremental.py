@@ -637,3 +637,34 @@ def test_what_is_saved_is_built(watched):
 
 def test_watch_does_not_go_with_looking(build):
     assert build("build", "--watch", "--check")[0] == 2
+
+
+LOST = """
+import os, signal, sys, weakref
+from forgecore.cli import watching
+from forgecore.cli.app import main
+
+class Thing:
+    pass
+
+def interrupt(_):
+    os.kill(os.getpid(), signal.SIGINT)
+    sum(range(100_000))
+
+def build(*arguments):
+    thing = Thing()
+    watched = weakref.ref(thing, interrupt)
+    del thing
+
+watching._build = build
+sys.exit(main(["build", "--watch"]))
+"""
+
+
+def test_ctrl_c_ends_it_even_where_an_exception_is_thrown_away(project):
+    project.write("schema/tag.toml", schema("Tag"))
+    done = project.python(LOST, timeout=20)
+
+    assert done.returncode == 130
+    # What Python says of an exception in such a callback.
+    assert "Exception ignored in" in done.stderr

@@ -1,10 +1,12 @@
 """`forgecore build --watch`: a build for whatever is saved, in a process that stays."""
 
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import FrameType
 from typing import Final, NoReturn
 
 import click
@@ -38,10 +40,18 @@ def watch(project: Path, without: Sequence[str], build: Callable[[Memory], int])
     tree = Tree(project=project, package=package)
     fixed = [project / "forge.toml", Path(__file__).parents[1], *plugin_folders(opened.host)]
     memory = Memory.load(project)
+    stopped: list[int] = []
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        stopped.append(number)
+        raise KeyboardInterrupt
+
+    # Where an exception is thrown away, as in a callback of a weak reference, it is not forgotten.
+    signal.signal(signal.SIGINT, stop)
     begun_with, built, looked = _signature(fixed), ("", ""), time.monotonic()
     changed = begun_with
     try:
-        while True:
+        while not stopped:
             begun = time.monotonic()
             seen = _signature(inputs), _signature(gen)
             pause = max(_SHORTEST, (time.monotonic() - begun) * _SHARE)
@@ -61,6 +71,7 @@ def watch(project: Path, without: Sequence[str], build: Callable[[Memory], int])
                     _begin_anew()
                 changed = now
             time.sleep(pause)
+        raise KeyboardInterrupt
     finally:
         memory.save(project)
 
