@@ -6,7 +6,7 @@ import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from attrs import evolve, frozen
 
@@ -41,10 +41,10 @@ from forgecore.plugin.extensions import Extensions, extensions_of, sections_of
 from forgecore.plugin.host import Host, Plugin, installed, open_host, where
 from forgecore.private import private_folder
 from forgecore.remembered import (
+    Inputs,
     hashed,
     of_environment,
     of_installation,
-    schema_digest,
     stats,
     write_cached,
 )
@@ -120,6 +120,7 @@ class Structured:
     extensions: Extensions
     common: "Common"
     formatter: Formatter
+    memory: Memory
     unclean: frozenset[str]
     diagnostics: tuple[Diagnostic, ...]
 
@@ -231,6 +232,8 @@ def structured(
     memory: Memory | None = None,
 ) -> Structured:
     """Run the stages that read the schema and judge it; BuildError with all that is wrong."""
+    # Who only looks goes by nothing that an earlier run has left.
+    is_remembered = memory is not None
     memory = memory or Memory()
     opened = open_project(project, builtin, without, memory)
     host = opened.host
@@ -240,11 +243,8 @@ def structured(
     name, package = project_names(project, opened.settings)
     diagnostics += _hidden_module(opened, package)
     tree = Tree(project=project, package=package_folder(project, package))
-    # Who only looks goes by nothing that an earlier run has left.
-    formatter = Formatter(
-        tree.package, project, package.partition(".")[0], is_remembered=memory is not None
-    )
-    memory = memory or Memory()
+    top = package.partition(".")[0]
+    formatter = Formatter(tree.package, project, top, is_remembered=is_remembered)
     memory.begin(
         _parts(opened, tree, formatter),
         frozenset(plugin.module.__name__.partition(".")[0] for plugin in host.plugins),
@@ -268,6 +268,7 @@ def structured(
         extensions=extensions,
         common=common,
         formatter=formatter,
+        memory=memory,
         unclean=unclean,
         diagnostics=tuple(diagnostics),
     )
@@ -287,7 +288,6 @@ def make(
     `memory` knows to be on disk as it would be made is not made, and has no text.
     """
     known = structured(project, builtin, without, memory)
-    memory = memory or Memory()
     host, ir, tree, common = known.opened.host, known.ir, known.tree, known.common
     diagnostics = list(known.diagnostics)
     contexts = Contexts(
@@ -296,7 +296,7 @@ def make(
         scaffold=common.context(ScaffoldContext, ir),
     )
     with spent("stage", "hooks"):
-        gathered, failures = gather(host, contexts, ir, memory, tree.package)
+        gathered, failures = gather(host, contexts, ir, known.memory, tree.package)
     diagnostics += failures
     attributes = {
         resource.name: [
@@ -362,17 +362,19 @@ def build(
     *,
     force: bool = False,
     memory: Memory | None = None,
+    inputs: Inputs | None = None,
 ) -> tuple[Output, Change]:
     """Build the project and publish the tree; BuildError leaves the old one as it was.
 
     `force` overwrites generated files that were changed by hand. `memory` learns what was built.
+    `inputs` is what the project was when it was looked at last.
     """
     memory = memory or Memory()
-    seen = schema_digest(project)
+    inputs = inputs or Inputs(project)
     output = make(project, builtin, without, memory=memory)
     tree = output.tree
     with spent("stage", "write"), locked(project):
-        is_old = seen != schema_digest(project)
+        is_old = not inputs.are_as_before(())
         if is_old or not is_on_disk(tree.package, output.gathered.kept_files):
             # While this one waited, something was saved, or another build has published.
             output = make(project, builtin, without, memory=memory)
@@ -423,15 +425,7 @@ def _help_editors(output: Output) -> None:
 def changes(before: Structured, after: Structured) -> tuple[list[SchemaChange], list[Diagnostic]]:
     """Return what has changed from one schema to another, as plugins see it."""
     older = before.common.context(SchemaContext, before.ir)
-    newer = after.common.context(SchemaContext, after.ir)
-    context = DiffContext(
-        ir=newer.ir,
-        settings=newer.settings,
-        origins=newer.origins,
-        plugins=newer.plugins,
-        folder=newer.folder,
-        before=older,
-    )
+    context = after.common.context(DiffContext, after.ir, before=older)
     answers, failures = after.opened.host.call("forgecore_diff", context, SchemaChange)
     return [answer.value for answer in answers], failures
 
@@ -511,14 +505,15 @@ class Common:
         cls = self.sections.get(plugin)
         return cls is None or cls in self.settings.sections
 
-    def context(self, cls: type[ContextT], ir: IR) -> ContextT:
-        """Return the context of a hookspec."""
+    def context(self, cls: type[ContextT], ir: IR, **more: Any) -> ContextT:  # noqa: ANN401
+        """Return the context of a hookspec; `more` is what only this one has."""
         return cls(
             ir=ir,
             settings=self.settings,
             origins=self.origins,
             plugins=self.plugins,
             folder=self.folder,
+            **more,
         )
 
 

@@ -125,9 +125,9 @@ def gather(
             "forgecore_scaffold", contexts.scaffold, ScaffoldFile, contexts.scaffold.each(asked)
         )
         failures += more
-        around = _around([one.name for one in ir.resources], files, fragments, settled)
         shared = declared_slots(file for file in files if file.of is None)
         declared = declared_slots(files).union(*(one.declared for one in settled.values()))
+        around = _around([one.name for one in ir.resources], declared, fragments, settled)
         left = {
             name: one
             for name, one in settled.items()
@@ -163,7 +163,7 @@ class Contexts:
 
 def _around(
     names: Iterable[str],
-    files: Sequence[Answer[GeneratedFile]],
+    declared: frozenset[str],
     fragments: Sequence[Answer[Fragment]],
     settled: Mapping[str, Settled],
 ) -> dict[str, str]:
@@ -172,7 +172,6 @@ def _around(
     That is which slots are filled at all, and the fragments that were given for no resource in
     particular or for all in one call.
     """
-    declared = declared_slots(files).union(*(one.declared for one in settled.values()))
     filled = filled_slots(fragments).union(*(one.filled for one in settled.values())) & declared
     shared: list[str] = []
     own: dict[str, list[str]] = {}

@@ -26,13 +26,13 @@ class Inputs:
 
     def __init__(self, project: Path) -> None:
         self.project = project
-        self.schema = schema_digest(project)
+        self.schema = _schema_digest(project)
         # The clock of a file system may be a tick behind.
         self._begun_ns = time.time_ns() - 20_000_000
 
     def are_as_before(self, folders: Iterable[Path]) -> bool:
         """Whether nothing of it, nor below these folders, was changed since."""
-        return self.schema == schema_digest(self.project) and all(
+        return self.schema == _schema_digest(self.project) and all(
             _newest(folder) < self._begun_ns for folder in folders
         )
 
@@ -53,7 +53,7 @@ def remembered_build(project: Path) -> Mapping[str, Any] | None:
     """Return what the last build said, or None if it may not be what the next one would say."""
     known = _read(project, _BUILD)
     if known is None or known.get("inputs") != _inputs_of_build(
-        project, known, schema_digest(project)
+        project, known, _schema_digest(project)
     ):
         return None
     return cast("Mapping[str, Any]", known.get("said"))
@@ -112,7 +112,7 @@ def of_installation(project: Path) -> Iterator[str]:
         yield f"{entry} {_changed(Path(entry)) if entry != str(project) else 0}"
 
 
-def schema_digest(project: Path) -> str:
+def _schema_digest(project: Path) -> str:
     """Return a digest of forge.toml and the files of the schema."""
     return hashed(_of_schema(project))
 

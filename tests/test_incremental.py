@@ -462,28 +462,54 @@ def summed(data: bytes) -> bytes:
     return hashlib.sha256(data).digest() + data
 
 
-def test_a_build_that_published_meanwhile_is_not_mixed_in(project, build, monkeypatch):
-    """Between the look at the tree and the write, another build may write it."""
+def while_it_waits(monkeypatch: pytest.MonkeyPatch, act: Callable[[], None]) -> None:
+    """Do something just before the next build gets the lock of its project."""
     from forgecore import build as module
 
-    for name in ("Tag", "Product"):
-        project.write(f"schema/{name.lower()}.toml", schema(name))
-    build()
-    good = tree(project)
     wait = module.locked
 
     @contextmanager
     def slow(folder: Path) -> Iterator[None]:
         monkeypatch.setattr(module, "locked", wait)
-        # Another one builds what is not saved yet, and what it built is taken back.
-        project.write("schema/product.toml", schema("Product", 30))
-        main(["build"])
-        project.write("schema/product.toml", schema("Product"))
+        act()
         with wait(folder):
             yield
 
-    project.write("schema/tag.toml", schema("Tag", 20))
     monkeypatch.setattr(module, "locked", slow)
+
+
+def test_a_check_goes_by_nothing_that_is_remembered(project, build):
+    """Not even by what the formatter made of which text."""
+    project.write("schema/tag.toml", schema("Tag"))
+    build()
+    path = "shop/gen/models/tag.py"
+    good = hashlib.sha256(project.read(path).encode()).hexdigest()
+    project.write(path, project.read(path) + "# by hand\n")
+    bad = hashlib.sha256(project.read(path).encode()).hexdigest()
+    cache = ".forge/cache/format.json"
+    assert good in project.read(cache)
+    project.write(cache, project.read(cache).replace(good, bad))
+
+    status, out, _ = build("build", "--check")
+    assert status == 1
+    assert "edited: shop/gen/models/tag.py was changed by hand" in out
+
+
+def test_a_build_that_published_meanwhile_is_not_mixed_in(project, build, monkeypatch):
+    """Between the look at the tree and the write, another build may write it."""
+    for name in ("Tag", "Product"):
+        project.write(f"schema/{name.lower()}.toml", schema(name))
+    build()
+    good = tree(project)
+
+    def another() -> None:
+        # It builds what is not saved yet, and what it built is taken back.
+        project.write("schema/product.toml", schema("Product", 30))
+        main(["build"])
+        project.write("schema/product.toml", schema("Product"))
+
+    project.write("schema/tag.toml", schema("Tag", 20))
+    while_it_waits(monkeypatch, another)
     build()
     project.write("schema/tag.toml", schema("Tag"))
     build()
@@ -492,21 +518,14 @@ def test_a_build_that_published_meanwhile_is_not_mixed_in(project, build, monkey
 
 
 def test_what_is_saved_while_a_build_waits_is_built(project, build, monkeypatch):
-    from forgecore import build as module
-
     project.write("schema/tag.toml", schema("Tag"))
     build()
-    wait = module.locked
 
-    @contextmanager
-    def slow(folder: Path) -> Iterator[None]:
-        monkeypatch.setattr(module, "locked", wait)
+    def another() -> None:
         project.write("schema/tag.toml", schema("Tag", 31))
         main(["build"])
-        with wait(folder):
-            yield
 
-    monkeypatch.setattr(module, "locked", slow)
+    while_it_waits(monkeypatch, another)
     project.write("schema/tag.toml", schema("Tag", 30))
     build()
     assert "max_length=31" in project.read("shop/gen/validation/tag.py")

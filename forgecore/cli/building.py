@@ -77,7 +77,7 @@ def _built(wish: Wish, memory: Memory | None) -> int:
     inputs = Inputs(project)
     with progress():
         output, change = run_build(
-            project, builtin(), wish.without, force=wish.force, memory=memory
+            project, builtin(), wish.without, force=wish.force, memory=memory, inputs=inputs
         )
     shown = output.tree.shown
     removed = [*change.elsewhere, *map(shown, change.removed)]

@@ -20,7 +20,6 @@ from forgecore.plugin.artefacts import SchemaChange
 from forgecore.source import SourceFile
 
 _ORDER: Final = ("breaks", "locks", "safe")
-_TOLD: Final = {"breaks": "error", "locks": "warning"}
 
 
 @frozen
@@ -141,6 +140,10 @@ def _stops(change: SchemaChange, allow: Collection[str]) -> bool:
     return change.effect == "breaks" and not _is_allowed(change, allow)
 
 
+def _passes(change: SchemaChange, allow: Collection[str]) -> bool:
+    return change.effect == "breaks" and _is_allowed(change, allow)
+
+
 def _placed(change: SchemaChange, older: Iterable[SourceFile], revision: str) -> SchemaChange:
     """Return the change; what is gone stands in the file as the revision has it."""
     span = change.span
@@ -163,12 +166,10 @@ def _tell(form: str, found: Sequence[SchemaChange], allow: Collection[str], brea
             # What is gone has no line in the file as it is.
             None if one.span and isinstance(one.span.source, _Older) else one.span,
             one.text,
-            severity="error"
-            if one.effect == "breaks" and not _is_allowed(one, allow)
-            else "warning",
+            severity="error" if _stops(one, allow) else "warning",
         )
         for one in found
-        if one.effect in _TOLD
+        if one.effect != "safe"
     ]
     match form:
         case "json":
@@ -181,8 +182,7 @@ def _tell(form: str, found: Sequence[SchemaChange], allow: Collection[str], brea
         case _:
             for one in found:
                 where = f"{one.span}: " if one.span else ""
-                is_allowed = one.effect == "breaks" and not _stops(one, allow)
-                effect = "allowed" if is_allowed else one.effect
+                effect = "allowed" if _passes(one, allow) else one.effect
                 click.echo(f"{effect:<7} {where}{one.text} [{one.code}:{one.subject}]")
             click.echo(_summary(found, breaking))
 
@@ -193,7 +193,7 @@ def _plain(one: SchemaChange, allow: Collection[str]) -> dict[str, Any]:
         "code": one.code,
         "subject": one.subject,
         "effect": one.effect,
-        "allowed": one.effect == "breaks" and not _stops(one, allow),
+        "allowed": _passes(one, allow),
         "text": one.text,
         "file": span.source.path if span else None,
         "line": span.line if span else None,

@@ -36,11 +36,13 @@ def watch(project: Path, without: Sequence[str], build: Callable[[Memory], int])
     opened = open_project(project, builtin(), without)
     package = package_folder(project, project_names(project, opened.settings)[1])
     inputs = [project / "schema", package / "resources", *formatter_settings(package)]
-    gen = [package / "gen"]
     tree = Tree(project=project, package=package)
     fixed = [project / "forge.toml", Path(__file__).parents[1], *plugin_folders(opened.host)]
     memory = Memory.load(project)
     stopped: list[int] = []
+
+    def look() -> tuple[str, str]:
+        return _signature(inputs), _signature([tree.gen])
 
     def stop(number: int, _frame: FrameType | None) -> None:
         stopped.append(number)
@@ -53,16 +55,16 @@ def watch(project: Path, without: Sequence[str], build: Callable[[Memory], int])
     try:
         while not stopped:
             begun = time.monotonic()
-            seen = _signature(inputs), _signature(gen)
+            seen = look()
             pause = max(_SHORTEST, (time.monotonic() - begun) * _SHARE)
             if seen != built:
                 # An editor writes in several steps: what is still changing is waited for.
                 time.sleep(_SHORTEST / 2)
-                if (_signature(inputs), _signature(gen)) != seen:
+                if look() != seen:
                     continue
                 _build(build, memory)
                 # What the build wrote is no news; what was done to it since, or saved, is.
-                written = _signature(gen)
+                written = _signature([tree.gen])
                 built = seen[0], written if holds(tree, current_lock(tree)) else seen[1]
             elif time.monotonic() - looked > _CODE:
                 looked = time.monotonic()

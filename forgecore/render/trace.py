@@ -145,13 +145,11 @@ def things_of(value: object, origins: Origins) -> tuple[object, ...]:
     """Return the things of the IR that a value is, or has as attributes."""
     if origins.of(value) is not None:
         return (value,)
-    own = [one for one in _parts(value) if not isinstance(one, tuple)]
-    inner = [one for part in _parts(value) if isinstance(part, tuple) for one in part]
-    groups = ([one for one in part if origins.of(one) is not None] for part in (own, inner))
-    found, within = groups
+    own = [one for one in _parts(value) if origins.of(one) is not None]
+    listed = [one for part in _parts(value) if isinstance(part, tuple) for one in part]
     # A field says more than the resource that it is of, and one thing more than a list.
-    exact = [one for one in found if not isinstance(one, Resource)]
-    return tuple(exact or within or found)
+    exact = [one for one in own if not isinstance(one, Resource)]
+    return tuple(exact or [one for one in listed if origins.of(one) is not None] or own)
 
 
 def _parts(value: object) -> list[Any]:

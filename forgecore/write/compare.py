@@ -85,8 +85,7 @@ def differences(
     prefix = (package / "gen").relative_to(project).as_posix() + "/"
     for shown, entry in lock.entries.items():
         inside = f"gen/{shown.removeprefix(prefix)}" if shown.startswith(prefix) else None
-        is_made = inside in texts or inside in kept
-        if entry.kind != "gen" or is_made or ".." in shown.split("/"):
+        if entry.kind != "gen" or inside in texts or inside in kept:
             continue
         if (old := content(project / shown)) is None:
             continue

@@ -28,9 +28,8 @@ class Formatter:
     """The formatter of a project, by the configuration that it finds beside its package.
 
     Where it `is_remembered`, it knows what it made of which text, as long as that stands on disk
-    as it was made. `top` is
-    the first part of the package's name: ruff would look for its modules on disk, and sort the
-    imports of a first build differently.
+    as it was made. `top` is the first part of the package's name: ruff would look for its
+    modules on disk, and sort the imports of a first build differently.
     """
 
     def __init__(self, package: Path, project: Path, top: str, *, is_remembered: bool) -> None:
