@@ -25,6 +25,7 @@ from urllib.parse import quote
 
 import psycopg
 from attrs import field, frozen
+from psycopg.pq import PGconn, Ping
 
 ROLE: Final = "forge"
 """The application's role and database. It owns the database and is no superuser."""
@@ -106,6 +107,7 @@ class Embedded:
                 self._clear()
                 self._create()
                 self._launch()
+            self._await_start()
             self._prepare()
             url = self.url()
             following = address.with_name("database.url.next")
@@ -260,6 +262,15 @@ class Embedded:
             "--silent",
             f"--options={words}",
         )
+
+    def _await_start(self) -> None:
+        """Wait for a server that listens and is not up yet: who started it may be dead."""
+        deadline = time.monotonic() + _START_LIMIT_S
+        conninfo = self.url("postgres", "postgres").encode()
+        while PGconn.ping(conninfo) == Ping.REJECT:
+            if time.monotonic() > deadline:
+                raise EmbeddedError(f"the server is not up after {_START_LIMIT_S:.0f} s")
+            time.sleep(0.02)
 
     def _prepare(self) -> None:
         """Make the application's role and database, unless they are there."""

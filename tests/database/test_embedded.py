@@ -153,6 +153,26 @@ def test_it_starts_after_a_kill_in_the_middle_of_a_first_start(tmp_path):
         server.stop()
 
 
+def test_it_waits_for_a_server_whose_starter_was_killed(tmp_path):
+    """A server listens before it lets anybody in."""
+    server = Embedded(folder=tmp_path / ".forge", settings=FAST)
+    code = (
+        "from pathlib import Path; from forgecore.database.embedded import Embedded\n"
+        f"Embedded(folder=Path({str(server.folder)!r})).start()"
+    )
+    try:
+        child = subprocess.Popen([sys.executable, "-c", code])
+        end = time.monotonic() + 30
+        while not (server.data.exists() and server.is_running()):
+            assert time.monotonic() < end
+        child.kill()
+        child.wait()
+
+        assert answers(server.start())
+    finally:
+        server.stop()
+
+
 def test_it_takes_what_the_server_made_for_a_starter_that_was_killed(embedded):
     embedded.start()
     with psycopg.connect(embedded.url("postgres", "postgres"), autocommit=True) as conn:
